@@ -1,0 +1,1 @@
+"""From files to findings: grouping, volumes, quality, inference, explanation, advice. Knows no Structured Report."""

@@ -1,0 +1,1 @@
+"""Result objects to the PACS: C-STORE, one destination at a time."""

@@ -1,0 +1,1 @@
+"""From findings to DICOM objects: Structured Report and secondary capture. Knows no torch and no model."""
