@@ -1,0 +1,214 @@
+"""The configuration: one TOML file; every key with its unit and meaning, an unknown key is an error.
+
+`mome-node --config FILE`, else `MOME_NODE_CONFIG`, else /etc/mome-node/node.toml. The docstrings below are the manual:
+config/node.example.toml is generated from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
+
+from .errors import SettingsError
+from .shipped import shipped
+
+SYSTEM_PLACE = Path("/etc/mome-node/node.toml")
+
+AeTitle = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
+]
+"""PS3.5 6.2, VR AE: 1 to 16 characters of the default repertoire, no backslash."""
+
+AdviceMode = Literal["never", "after_reading", "with_result"]
+
+
+class Section(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+    """A table of the configuration file."""
+
+
+class Receiver(Section):
+    """The Storage SCP: what a PACS or a scanner sends to."""
+
+    ae_title: AeTitle = "MOME"
+    """Called AE title of this node, also its calling title when it sends."""
+    host: str = "127.0.0.1"
+    """Address to listen on. The default reaches this machine only; 0.0.0.0 listens on all interfaces."""
+    port: int = Field(default=11112, ge=0, le=65535)
+    """TCP port. 0 takes a free one (tests)."""
+    max_associations: int = Field(default=50, ge=1)
+    """Associations at one time; more are refused as "local limit exceeded" and the sender tries again."""
+    max_associations_per_peer: int = Field(default=16, ge=1)
+    """Associations at one time from one address, so that one stalled peer cannot lock out the others."""
+    idle_timeout_s: float = Field(default=60, gt=0)
+    """Silence on an open association after which it is aborted."""
+    max_object_mb: int = Field(default=2048, ge=1)
+    """Largest object; a larger one is refused with "out of resources" (A700)."""
+    reserve_mb: int = Field(default=2048, ge=0)
+    """Free disk space below which nothing is accepted (A700), so that what was accepted can be worked on."""
+    extra_storage_classes: tuple[str, ...] = ()
+    """SOP Class UIDs to accept beside the default list, e.g. of other objects that the PACS routes along."""
+
+
+class Peer(Section):
+    """A DICOM application that may open associations to this node. Others are refused."""
+
+    ae_title: AeTitle
+    """Calling AE title, spelled as the peer sends it."""
+    addresses: tuple[str, ...] = ()
+    """Addresses it may call from. Empty: from anywhere (say so to your security department)."""
+
+
+class Destination(Section):
+    """Where results go: a Storage SCP of a PACS."""
+
+    name: str = Field(min_length=1, max_length=32, pattern=r"^[a-z0-9-]+$")
+    """Short name, used in the ledger and on the command line."""
+    ae_title: AeTitle
+    """Called AE title of the PACS."""
+    host: str
+    """Name or address of the PACS."""
+    port: int = Field(ge=1, le=65535)
+    """DICOM port of the PACS."""
+    kind: Literal["research", "clinical"] = "research"
+    """Who reads there. A clinical destination must state `advice`."""
+    advice: AdviceMode | None = None
+    """When the BI-RADS 4 advice is shown: never, only after the reader's own report, or with the result."""
+    answer_timeout_s: float = Field(default=30, gt=0)
+    """Silence after which an attempt has failed. It is tried again; nothing is lost."""
+    retry_first_s: float = Field(default=30, gt=0)
+    """Wait before the second attempt; doubled for each further one."""
+    retry_longest_s: float = Field(default=900, gt=0)
+    """Longest wait between two attempts."""
+    retry_for_h: float = Field(default=72, gt=0)
+    """Hours after which a delivery that keeps failing is put aside as failed, for a person (`jobs retry`)."""
+
+    @model_validator(mode="after")
+    def _clinical_states_advice(self) -> Destination:
+        if self.kind == "clinical" and self.advice is None:
+            raise ValueError(f"clinical destination {self.name!r} must state advice: never, after_reading, with_result")
+        return self
+
+    @property
+    def shown_advice(self) -> AdviceMode:
+        """The advice mode in force; research destinations show advice with the result unless told otherwise."""
+        return self.advice or "with_result"
+
+
+class Assembly(Section):
+    """When a study is complete: C-STORE has no "last image" message."""
+
+    quiet_s: float = Field(default=120, gt=0)
+    """Seconds without a new MR image after which a study is complete."""
+
+
+class Model(Section):
+    """The model and how it is run."""
+
+    name: str = "mome"
+    """Entry point of the group mome_node.models."""
+    weights: Path | None = None
+    """Weights file (safetensors). Default: the demonstration weights that ship with the software."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network runs; auto takes a GPU where there is one."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of the compute child; 0: all cores but one."""
+    timeout_s: float = Field(default=1800, gt=0)
+    """Time after which the computation of one study is ended and the study marked failed."""
+    max_crashes: int = Field(default=3, ge=1)
+    """Times that one study may kill the compute child before it is parked for a person."""
+
+
+class Results(Section):
+    """What is written into the results."""
+
+    language: str = "en"
+    """Language of the reports (sr_templates)."""
+    institution: str = ""
+    """InstitutionName of the result objects; empty: as in the images."""
+    demonstrate_advice: bool = False
+    """Show the advice although the weights were not evaluated on patients, marked as a demonstration. Takes effect for
+    synthetic studies of the node's own generator only."""
+
+
+class Settings(Section):
+    """Everything that a site decides."""
+
+    mode: Literal["research", "clinical"] = "research"
+    """research marks every object; clinical refuses to start with weights that were not evaluated on patients."""
+    name: str = Field(default="mome-node", min_length=1, max_length=32, pattern=r"^[A-Za-z0-9-]+$")
+    """Name of this installation; stable, part of its identity towards the job engine."""
+    state_folder: Path = Path("/var/lib/mome-node")
+    """Ledger, engine, spool and work files. A local disk, not a network share."""
+    series_rules: Path | None = None
+    """Site words and pins for the series grouping. Default: config/series_rules.toml as shipped."""
+    receiver: Receiver = Receiver()
+    peers: tuple[Peer, ...] = ()
+    destinations: tuple[Destination, ...] = ()
+    assembly: Assembly = Assembly()
+    model: Model = Model()
+    results: Results = Results()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Settings:
+        for what, names in (
+            ("peers", [peer.ae_title for peer in self.peers]),
+            ("destinations", [destination.name for destination in self.destinations]),
+        ):
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise ValueError(f"{what}: {', '.join(sorted(twice))} is there twice")
+        return self
+
+    def destination(self, name: str) -> Destination:
+        """Raises SettingsError for a name that the configuration does not know."""
+        for destination in self.destinations:
+            if destination.name == name:
+                return destination
+        raise SettingsError(
+            f"The configuration has no destination {name!r}.",
+            remedy=f"Known: {', '.join(d.name for d in self.destinations) or 'none'}.",
+        )
+
+    @property
+    def series_rules_file(self) -> Path:
+        return self.series_rules or shipped("config/series_rules.toml")
+
+    def result_shaping_hash(self) -> str:
+        """SHA-256 of what changes a result's pixels, numbers or words; never of AE titles, ports or paths.
+
+        The weights enter a result's identity by their own hash, so `model` contributes its name only.
+        """
+        digest = hashlib.sha256()
+        shaping = {"mode": self.mode, "model": self.model.name, "results": self.results.model_dump(mode="json")}
+        digest.update(json.dumps(shaping, sort_keys=True).encode())
+        for file in [self.series_rules_file, *sorted(shipped("sr_templates").glob("*.toml"))]:
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read the configuration from `path`, else MOME_NODE_CONFIG, else the system's place, else the defaults.
+
+    Raises SettingsError naming the file, the key and what is wrong with it.
+    """
+    named = path or (Path(os.environ["MOME_NODE_CONFIG"]) if os.environ.get("MOME_NODE_CONFIG") else None)
+    if named is None and not SYSTEM_PLACE.exists():
+        return Settings()
+    file = named or SYSTEM_PLACE
+    try:
+        return Settings.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}.", remedy="Name an existing file with --config.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not TOML: {error}.", remedy="Mend the line named.") from error
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'file'}: {problem['msg']}" for problem in error.errors()
+        )
+        raise SettingsError(f"{file}: {problems}.", remedy="Compare with config/node.example.toml.") from error
