@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from .errors import SettingsError
 from .shipped import shipped
@@ -28,8 +28,10 @@ AeTitle = Annotated[
 AdviceMode = Literal["never", "after_reading", "with_result"]
 
 
-class Section(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Section(BaseModel):
     """A table of the configuration file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Receiver(Section):
