@@ -157,7 +157,9 @@ class Settings(Section):
     results: Results = Results()
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> Settings:
+    def _parts_fit(self) -> Settings:
+        if self.mode == "clinical" and self.results.demonstrate_advice:
+            raise ValueError("results.demonstrate_advice is for research: mode is clinical")
         for what, names in (
             ("peers", [peer.ae_title for peer in self.peers]),
             ("destinations", [destination.name for destination in self.destinations]),
@@ -214,3 +216,47 @@ def load(path: Path | None = None) -> Settings:
             f"{'.'.join(map(str, problem['loc'])) or 'file'}: {problem['msg']}" for problem in error.errors()
         )
         raise SettingsError(f"{file}: {problems}.", remedy="Compare with config/node.example.toml.") from error
+
+
+def example() -> str:
+    """A configuration file with every key, its default and its meaning; config/node.example.toml is this text."""
+    peer: dict[str, object] = {"ae_title": "ORTHANC", "addresses": ["127.0.0.1"]}
+    pacs: dict[str, object] = {"name": "pacs", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": 4242}
+    parts = ["# Configuration of mome-node. A key that is commented out has the value shown.", *_lines(Settings, {})]
+    parts += ["", "[[peers]]", *_about(Peer), *_lines(Peer, peer)]
+    parts += ["", "[[destinations]]", *_about(Destination), *_lines(Destination, pacs)]
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, Section):
+            section = type(field.default)
+            parts += ["", f"[{name}]", *_about(section), *_lines(section, {})]
+    return "\n".join(parts) + "\n"
+
+
+def _about(section: type[BaseModel]) -> list[str]:
+    return [f"# {line}" for line in _sentences(section.__doc__)]
+
+
+def _lines(section: type[BaseModel], given: dict[str, object]) -> list[str]:
+    """Each plain key of a section with its docstring; keys without a default get the value of `given`."""
+    lines = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.default, Section) or (
+            isinstance(field.default, tuple) and name in {"peers", "destinations"}
+        ):
+            continue
+        value = given.get(name, field.default)
+        lines += [f"# {line}" for line in _sentences(field.description)]
+        lines.append(f"{'' if name in given else '# '}{name} = {_toml(value)}")
+    return lines
+
+
+def _sentences(text: str | None) -> list[str]:
+    return " ".join((text or "").split()).split("\n")
+
+
+def _toml(value: object) -> str:
+    if value is None:
+        return '"" # not set'
+    if isinstance(value, Path):
+        return json.dumps(str(value))
+    return json.dumps(list(value) if isinstance(value, tuple) else value)

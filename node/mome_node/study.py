@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+OWN_PHANTOM = "mome-node synthetic phantom"
+"""Manufacturer in every image of the node's own generator: no patient, and the only exams with demonstration advice."""
+
 Attributes = Mapping[str, Any]
 """DICOM keyword -> str, int, float, or list of these; absent and empty elements are left out."""
 
