@@ -1,0 +1,110 @@
+"""The pipeline on a folder, without a network: every study below it ends as results and findings, or a reason."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+
+from . import pipeline
+from .analysis import headers
+from .analysis.inference import ComputeChild
+from .errors import ComputeError, NodeError
+from .findings import Findings, Problem
+from .results import pages
+from .settings import Settings
+from .study import Study
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one study ended."""
+
+    study_instance_uid: str
+    status: str  # analysed | not_analysed | failed
+    folder: Path | None  # where report.dcm, overlay.dcm, summary.png and findings.json lie
+    reasons: tuple[str, ...]  # codes, where not analysed
+    words: str  # what the radiologist would read
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "StudyInstanceUID": self.study_instance_uid,
+            "status": self.status,
+            "folder": str(self.folder) if self.folder else None,
+            "reasons": list(self.reasons),
+        }
+
+
+def analyze_folder(
+    path: Path, out: Path, settings: Settings, *, category: str | None = None, now: str | None = None, say: Say
+) -> list[Outcome]:
+    """Analyse every study below `path`; results appear whole in `out`/<StudyInstanceUID>/, replacing older ones.
+
+    A fault of the node in one study does not keep the others from being analysed.
+    """
+    studies, unusable = headers.read_folder(path)
+    for item in unusable:
+        say(f"{item.path}: {item.reason}")
+    out.mkdir(parents=True, exist_ok=True)
+    with ComputeChild(settings.model) as compute:
+        context = pipeline.Context(settings, compute.model, compute)
+        return [_one(study, _noted(study, unusable), out, context, category, now, say) for study in studies]
+
+
+def _one(
+    study: Study,
+    noted: list[Problem],
+    out: Path,
+    context: pipeline.Context,
+    category: str | None,
+    now: str | None,
+    say: Say,
+) -> Outcome:
+    uid = study.study_instance_uid
+    with tempfile.TemporaryDirectory(prefix=".work-", dir=out) as temporary:
+        work = Path(temporary) / "work"
+        pipeline.prepare(work, study, now=now, category=category, problems=noted)
+        try:
+            for stage in pipeline.STAGES:
+                say(f"study {uid}: {stage.__name__.replace('_', ' ')}")
+                try:
+                    stage(work, context)
+                except ComputeError as error:
+                    pipeline.give_up(work, error)
+        except NodeError as error:
+            return Outcome(uid, "failed", None, ("COMPUTE_FAILED",), f"Study {uid} could not be analysed: {error}")
+        findings = pipeline.load_findings(work)
+        words = pipeline.in_words(work, context.settings.results.language)
+        return Outcome(uid, findings.status, _publish(work, out / uid), _codes(findings), words)
+
+
+def _publish(work: Path, place: Path) -> Path:
+    """Results and findings to their place, whole: the folder is filled aside and then renamed."""
+    results = work / "results" / "with_result"
+    results.mkdir(exist_ok=True)
+    shutil.copy(work / "findings.json", results)
+    if (results / "overlay.dcm").exists():
+        pages.summary_png(pydicom.dcmread(results / "overlay.dcm"), results / "summary.png")
+    if place.exists():
+        shutil.rmtree(place)
+    results.replace(place)
+    return place
+
+
+def _codes(findings: Findings) -> tuple[str, ...]:
+    return tuple(problem.code for problem in findings.reasons)
+
+
+def _noted(study: Study, unusable: list[Any]) -> list[Problem]:
+    """Conflicting duplicates that reading found: the reader of the exam must know that images were left out."""
+    mine = [
+        item for item in unusable if any(uid in item.reason for uid in (i.sop_instance_uid for i in study.instances))
+    ]
+    return [Problem.of("CONFLICTING_DUPLICATE", item.reason) for item in mine[:1]]
