@@ -62,8 +62,8 @@ def write_study(folder: Path, seed: int, *, malignant: bool | None = None, categ
     for series in _protocol(exam):
         place = folder / study / f"{series.number:03d}"
         place.mkdir(parents=True, exist_ok=True)
-        for index, image in enumerate(_images(base, series, seed), 1):
-            path = place / f"{index:04d}.dcm"
+        for image in _images(base, series, seed):
+            path = place / f"{image.InstanceNumber:04d}.dcm"
             dcmwrite(path, image, enforce_file_format=True)
             files.append(path)
     lesion = exam.lesions[0]

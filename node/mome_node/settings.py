@@ -20,6 +20,9 @@ from .shipped import shipped
 
 SYSTEM_PLACE = Path("/etc/mome-node/node.toml")
 
+MODEL_FILE = "model.json"
+"""In the state folder: which model the worker holds, for the processes that load no torch."""
+
 AeTitle = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
 ]

@@ -1,0 +1,4 @@
+-- Route every study that has been quiet for StableAge seconds to the node, as a PACS would.
+function OnStableStudy(study, tags, metadata)
+  SendToModality(study, 'node')
+end

@@ -1,0 +1,252 @@
+"""The command line of the node. Help texts are one sentence; the exit code says whether a person must act.
+
+Exit codes: 0 done; 1 something needs a person (the message says what); 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import __version__
+from . import settings as settings_module
+from .errors import NodeError
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .ledger import Ledger
+
+ExistingFolder = click.Path(exists=True, file_okay=True, path_type=Path)
+OutFolder = click.Path(file_okay=False, path_type=Path)
+BiRads = click.Choice(["0", "1", "2", "3", "4", "4A", "4B", "4C", "5", "6"])
+
+
+def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
+    """A NodeError ends the command with its words and exit code 1, without a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except NodeError as error:
+            click.echo(f"error: {error.message}\n       {error.remedy}", err=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mome-node")
+@click.option("--config", type=click.Path(path_type=Path), help="Configuration file (TOML).")
+@click.option("--verbose", is_flag=True, help="Log what is done, to standard error.")
+@click.pass_context
+def main(context: click.Context, config: Path | None, verbose: bool) -> None:
+    """A DICOM node for breast MRI: studies in from a PACS, reports and overlays back to it. Not for clinical use."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        stream=sys.stderr,
+        format="%(asctime)s %(name)s %(levelname)s %(message)s",
+    )
+    context.obj = config
+
+
+def load_settings(context: click.Context) -> Settings:
+    return settings_module.load(context.obj)
+
+
+# ------------------------------------------------------------------ on folders, without a network
+@main.command()
+@click.argument("path", type=ExistingFolder)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON (its schema: docs/grouping.md).")
+@click.pass_context
+@speaks_plainly
+def group(context: click.Context, path: Path, as_json: bool) -> None:
+    """Say which series below PATH are the dynamic phases, the DWI and the T2, and why; reads headers only."""
+    from .analysis import headers, series_grouping
+
+    rules = series_grouping.load_rules(load_settings(context).series_rules_file)
+    studies, unusable = headers.read_folder(path)
+    report = series_grouping.report(studies, unusable, path, rules)
+    click.echo(json.dumps(report, ensure_ascii=False, indent=1) if as_json else series_grouping.describe(report))
+
+
+@main.command()
+@click.argument("path", type=ExistingFolder)
+@click.option("--out", type=OutFolder, required=True, help="Results go to OUT/<StudyInstanceUID>/.")
+@click.option("--birads", type=BiRads, help="BI-RADS category that a radiologist gave for this exam.")
+@click.option("--now", metavar="ISO8601", help="Date and time of the results; default: the latest found in the images.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome of each study as one JSON document.")
+@click.pass_context
+@speaks_plainly
+def analyze(context: click.Context, path: Path, out: Path, birads: str | None, now: str | None, as_json: bool) -> None:
+    """Run the whole pipeline on the studies below PATH, without a network; a refused study is an answer, too."""
+    from .analyze import analyze_folder
+
+    outcomes = analyze_folder(path, out, load_settings(context), category=birads, now=now, say=_progress(as_json))
+    if as_json:
+        click.echo(json.dumps([outcome.as_json() for outcome in outcomes], indent=1))
+    else:
+        click.echo("\n\n".join(outcome.words for outcome in outcomes) or f"{path}: no DICOM study found.")
+    sys.exit(any(outcome.status == "failed" for outcome in outcomes) or not outcomes)
+
+
+@main.command()
+@click.option("--out", type=OutFolder, required=True, help="Studies go to OUT/<StudyInstanceUID>/.")
+@click.option("--n", "number", type=click.IntRange(1), default=1, show_default=True, help="How many studies.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the first study.")
+@click.option("--category", type=click.Choice(["3", "4A", "4B", "4C", "5"]), default="4A", show_default=True,
+              help="BI-RADS category that the synthetic request names.")  # fmt: skip
+@speaks_plainly
+def phantom(out: Path, number: int, seed: int, category: str) -> None:
+    """Write synthetic breast MRI studies as DICOM, for trying the node."""
+    from .phantom import write_study
+
+    for n in range(seed, seed + number):
+        written = write_study(out, n, category=category)
+        kind = "malignant" if written.malignant else "benign"
+        click.echo(f"{out / written.study_instance_uid}: synthetic, {kind} lesion planted, {len(written.files)} images")
+
+
+# ------------------------------------------------------------------ the service
+@main.command()
+@click.pass_context
+@speaks_plainly
+def serve(context: click.Context) -> None:
+    """Run the node: receive, analyse, deliver; ends on SIGTERM or Ctrl-C."""
+    from .service import serve as serve_node
+
+    serve_node(load_settings(context))
+
+
+@main.command()
+@click.option("--out", type=OutFolder, default=Path("demo-output"), show_default=True, help="Where everything is put.")
+@click.option("--seed", type=click.IntRange(0), default=None, help="Seed of the synthetic patient.")
+@click.option("--keep", is_flag=True, help="Stay up until Ctrl-C, to look at the results in a viewer.")
+@click.option("--pacs", type=click.Choice(["auto", "orthanc", "builtin"]), default="auto", show_default=True,
+              help="The PACS on loopback: Orthanc where it is installed, else a small one of our own.")  # fmt: skip
+@speaks_plainly
+def demo(out: Path, seed: int | None, keep: bool, pacs: str) -> None:
+    """Send a synthetic study through a PACS and this node on loopback, and show what the radiologist would see."""
+    from .demo import run
+
+    run(out, seed=seed, keep=keep, pacs=pacs, say=click.echo)
+
+
+@main.command()
+@click.option("--test-study", metavar="DESTINATION", help="Also analyse a synthetic study and send its results there.")
+@click.pass_context
+@speaks_plainly
+def check(context: click.Context, test_study: str | None) -> None:
+    """Try the state folder, the weights and every PACS once; send no study, say what to mend."""
+    from .commissioning import check as check_node
+
+    findings = list(check_node(load_settings(context), test_study))
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.ok else 'MEND'} {finding.what}: {finding.words}")
+    mend = sum(not finding.ok for finding in findings)
+    click.echo("ready" if not mend else f"{mend} to mend")
+    sys.exit(bool(mend))
+
+
+@main.group()
+def jobs() -> None:
+    """What became of the studies: list, show, and what a person may ask for. Works with the node up or down."""
+
+
+@jobs.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+@speaks_plainly
+def jobs_list(context: click.Context, as_json: bool) -> None:
+    """List every study with its state and what it waits for; the latest first."""
+    from . import overview
+
+    settings = load_settings(context)
+    rows = overview.rows(_ledger(settings), settings, datetime.now(UTC))
+    click.echo(json.dumps([row.as_json() for row in rows], indent=1) if as_json else overview.table(rows))
+
+
+@jobs.command("show")
+@click.argument("study")
+@click.pass_context
+@speaks_plainly
+def jobs_show(context: click.Context, study: str) -> None:
+    """Tell the story of one STUDY (its StudyInstanceUID): stages, results, deliveries, history."""
+    from . import overview
+
+    settings = load_settings(context)
+    click.echo(overview.story(_ledger(settings), settings, study, datetime.now(UTC)))
+
+
+@jobs.command("complete")
+@click.argument("study")
+@click.pass_context
+@speaks_plainly
+def jobs_complete(context: click.Context, study: str) -> None:
+    """Say that STUDY is complete: it is analysed without waiting for silence."""
+    _ledger(load_settings(context)).request_completion(study)
+    click.echo("noted; the node takes it up within seconds when it is up")
+
+
+@jobs.command("retry")
+@click.argument("study")
+@click.pass_context
+@speaks_plainly
+def jobs_retry(context: click.Context, study: str) -> None:
+    """Try STUDY again: its failed deliveries, or else its analysis with all images that are there."""
+    click.echo(_ledger(load_settings(context)).request_retry(study))
+
+
+@main.group()
+def config() -> None:
+    """Show or check the configuration."""
+
+
+@config.command("show")
+@click.pass_context
+@speaks_plainly
+def config_show(context: click.Context) -> None:
+    """Print the configuration in force, as JSON."""
+    click.echo(load_settings(context).model_dump_json(indent=1))
+
+
+@config.command("check")
+@click.pass_context
+@speaks_plainly
+def config_check(context: click.Context) -> None:
+    """Read the configuration and say whether it can be used."""
+    load_settings(context)
+    click.echo("the configuration can be used")
+
+
+@config.command("example")
+def config_example() -> None:
+    """Print a configuration with every key, its default and its meaning."""
+    from .settings import example
+
+    click.echo(example(), nl=False)
+
+
+def _ledger(settings: Settings) -> Ledger:
+    from .ledger import Ledger
+
+    return Ledger(settings.state_folder / "ledger.sqlite")
+
+
+def _progress(quiet: bool) -> Callable[[str], None]:
+    """Words on standard error with the seconds since the start, or nothing."""
+    started = time.monotonic()
+    return lambda words: None if quiet else click.echo(f"{time.monotonic() - started:6.1f} s  {words}", err=True)
+
+
+if __name__ == "__main__":
+    main()

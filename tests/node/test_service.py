@@ -1,0 +1,364 @@
+"""The main job with real counterparts: a study sent by DCMTK ends as report and overlay in Orthanc."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pyorthanc import Orthanc as OrthancClient
+
+from mome_node.ledger import Ledger, State
+from mome_node.phantom import Written, write_study
+from mome_node.receive.study_assembly import decide
+from mome_node.settings import Settings, load
+from tests.judges import dciodvfy
+from tests.node import peers
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+QUIET_S = 2
+RESULTS = {"SR", "OT"}
+
+
+# ------------------------------------------------------------------ the parts
+@dataclass
+class Node:
+    """A running `mome-node serve` and what it is configured with."""
+
+    settings: Settings
+    config: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.settings.state_folder / "ledger.sqlite")
+
+    def state(self, study: str) -> State | None:
+        latest = self.ledger.latest_analyses().get(study)
+        return latest.state if latest else None
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "mome_node.cli", "--config", str(self.config), *arguments]
+        return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+
+
+def configured(folder: Path, pacs_port: int, *, quiet_s: float = QUIET_S) -> tuple[Path, int]:
+    """A configuration file for a node that knows SCANNER1 and delivers to Orthanc; its port."""
+    port = peers.free_port()
+    config = folder / "node.toml"
+    config.write_text(
+        f"""
+state_folder = "{folder / "state"}"
+[receiver]
+ae_title = "{peers.NODE}"
+port = {port}
+reserve_mb = 0
+[[peers]]
+ae_title = "{peers.SCANNER}"
+addresses = ["127.0.0.1"]
+[[peers]]
+ae_title = "{peers.PACS}"
+[[destinations]]
+name = "pacs"
+ae_title = "{peers.PACS}"
+host = "127.0.0.1"
+port = {pacs_port}
+retry_first_s = 1
+retry_longest_s = 2
+[assembly]
+quiet_s = {quiet_s}
+""",
+        encoding="utf-8",
+    )
+    return config, port
+
+
+@contextlib.contextmanager
+def serving(config: Path) -> Iterator[Node]:
+    settings, log = load(config), config.with_suffix(".log")
+    with log.open("ab") as stream:
+        line = [sys.executable, "-m", "mome_node.cli", "--verbose", "--config", str(config), "serve"]
+        process = subprocess.Popen(line, stdout=stream, stderr=stream, start_new_session=True)
+    node = Node(settings, config, process, log)
+    try:
+        peers.wait_until("the receiver", lambda: peers.is_listening(settings.receiver.port), limit_s=60)
+        yield node
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        process.kill()
+
+
+def everyone(node: Node) -> list[int]:
+    """Process ids of the node: the supervisor, its children, and the compute child."""
+    table = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = {int(pid): int(parent) for pid, parent in (line.split() for line in table.splitlines())}
+    family = [node.process.pid]
+    for pid in family:
+        family += [child for child, parent in parents.items() if parent == pid]
+    return family
+
+
+def storescu(study: Path, port: int, calling: str = peers.SCANNER) -> subprocess.CompletedProcess[str]:
+    return peers.dcmtk(
+        "storescu", "+sd", "+r", "-aet", calling, "-aec", peers.NODE, "127.0.0.1", port, study, limit_s=120
+    )
+
+
+def results_in(pacs: peers.Orthanc, study: str) -> list[pydicom.Dataset]:
+    """Reports and overlays of a study, read back from Orthanc with pyorthanc."""
+    client = OrthancClient(f"http://127.0.0.1:{pacs.http_port}")
+    results = []
+    for identifier in [found["ID"] for found in client.post_tools_lookup(study)]:
+        for series in client.get_studies_id_series(identifier):
+            if series["MainDicomTags"]["Modality"] in RESULTS:
+                for instance in series["Instances"]:
+                    raw = client.get_instances_id_file(instance)
+                    results.append(pydicom.dcmread(pydicom.filebase.DicomBytesIO(raw)))
+    return results
+
+
+def wait_for_results(pacs: peers.Orthanc, study: str, limit_s: float = 180) -> dict[str, pydicom.Dataset]:
+    """Report and overlay by modality, as soon as both are in the PACS."""
+
+    def both() -> dict[str, pydicom.Dataset] | None:
+        found = {result.Modality: result for result in results_in(pacs, study)}
+        return found if set(found) == RESULTS else None
+
+    results: dict[str, pydicom.Dataset] = peers.wait_until("report and overlay in the PACS", both, limit_s=limit_s)
+    return results
+
+
+def text_of(report: pydicom.Dataset) -> str:
+    """All text and code meanings of a report."""
+    words = []
+    for element in report.iterall():
+        if element.keyword in {"TextValue", "CodeMeaning"}:
+            words.append(str(element.value))
+    return "\n".join(words)
+
+
+def without(study: Written, folder: Path, *numbers: int) -> Path:
+    """A copy of a written study that lacks some series."""
+    shutil.copytree(study.files[0].parents[1], folder)
+    for number in numbers:
+        shutil.rmtree(folder / f"{number:03d}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    return write_study(tmp_path_factory.mktemp("phantom"), 11, malignant=True)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, peers.Orthanc]]:
+    """One node and one Orthanc for the stories that need no kill."""
+    folder = tmp_path_factory.mktemp("place")
+    with peers.orthanc(folder / "pacs") as pacs:
+        config, _ = configured(folder, pacs.dicom_port)
+        with serving(config) as node:
+            yield node, pacs
+
+
+# ------------------------------------------------------------------ the stories
+def test_a_study_that_a_scanner_sends_ends_as_report_and_overlay_in_the_pacs(
+    place: tuple[Node, peers.Orthanc], phantom: Written, tmp_path: Path
+) -> None:
+    """The purpose of the node. Results arrive within the compute time, the quiet time and five seconds."""
+    node, pacs = place
+    assert storescu(phantom.files[0].parents[1], node.settings.receiver.port).returncode == 0
+    sent = time.monotonic()
+    results = wait_for_results(pacs, phantom.study_instance_uid)
+    took = time.monotonic() - sent
+
+    (analysis,) = node.ledger.analyses(phantom.study_instance_uid)
+    computed = sum(stage.seconds or 0 for stage in node.ledger.stages(analysis.id))
+    assert took <= computed + QUIET_S + 5
+    for name, result in results.items():
+        assert result.PatientID == phantom.patient_id
+        result.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
+        assert dciodvfy(tmp_path / f"{name}.dcm") == []
+    said = text_of(results["SR"])
+    assert "demonstration weights, trained on synthetic phantoms, not for clinical use" in said
+    assert "not evaluated on patients" in said  # why the advice is withheld
+    assert node.state(phantom.study_instance_uid) is State.DELIVERED
+
+
+def test_own_results_that_the_pacs_routes_back_start_nothing(
+    place: tuple[Node, peers.Orthanc], phantom: Written
+) -> None:
+    """A PACS that routes everything would otherwise keep the node busy with its own words for ever."""
+    node, pacs = place
+    uid = phantom.study_instance_uid
+    before = node.ledger.study(uid)
+    for n, result in enumerate(results_in(pacs, uid)):
+        result.save_as(node.config.parent / f"back-{n}.dcm", enforce_file_format=True)
+    back = sorted(node.config.parent.glob("back-*.dcm"))
+    assert peers.dcmsend(node.settings.receiver.port, back, calling=peers.PACS).returncode == 0
+
+    after = node.ledger.study(uid)
+    assert after.instances == before.instances + 2
+    assert after.images == before.images
+    assert not after.has_new_images
+    assert [i.own for i in node.ledger.instances(uid) if i.modality in RESULTS] == [True, True]
+    time.sleep(QUIET_S + 2)
+    assert len(node.ledger.analyses(uid)) == 1
+
+
+def test_a_study_without_dwi_is_analysed_and_says_so(place: tuple[Node, peers.Orthanc], tmp_path: Path) -> None:
+    """Missing sequences are dropped, never filled; the reader must know on what the score rests."""
+    node, pacs = place
+    study = write_study(tmp_path / "phantom", 12)
+    assert storescu(without(study, tmp_path / "no-dwi", 3, 4), node.settings.receiver.port).returncode == 0
+    said = text_of(wait_for_results(pacs, study.study_instance_uid)["SR"])
+    assert "NO_DWI" in said or "diffusion" in said.lower()
+    assert "Absent" in said
+
+
+def test_a_study_of_another_region_is_refused_and_says_so(place: tuple[Node, peers.Orthanc], tmp_path: Path) -> None:
+    """A prostate in a breast node: no score, no object for readers, a reason for the administrator."""
+    node, pacs = place
+    study = write_study(tmp_path / "phantom", 13)
+    for path in study.files:
+        ds = pydicom.dcmread(path)
+        ds.BodyPartExamined, ds.StudyDescription, ds.ReceiveCoilName = "PROSTATE", "MRI PROSTATE", "Body coil"
+        ds.PatientSex, ds.PatientPosition, ds.ProtocolName = "M", "FFS", "prostate"
+        ds.SeriesDescription = ds.SeriesDescription.replace("dynaVIEWS", "dyn")
+        ds.save_as(path, enforce_file_format=True)
+    assert storescu(study.files[0].parents[1], node.settings.receiver.port).returncode == 0
+    uid = study.study_instance_uid
+    peers.wait_until("the refusal", lambda: node.state(uid) is State.NOT_ANALYSED, limit_s=60)
+    assert results_in(pacs, uid) == []
+    assert "NOT_BREAST" in node.command("jobs", "show", uid).stdout
+
+
+def test_an_unknown_calling_title_is_refused_with_what_to_configure(
+    place: tuple[Node, peers.Orthanc], phantom: Written
+) -> None:
+    """Closed doors; and the administrator who finds the refusal in the log knows which key to set."""
+    node, _ = place
+    refused = storescu(phantom.files[0].parents[1], node.settings.receiver.port, calling="STRANGER")
+    assert refused.returncode != 0
+    said = node.log.read_text()
+    assert "STRANGER" in said
+    assert "peers" in said
+
+
+def test_a_person_can_say_that_a_study_is_complete(tmp_path: Path) -> None:
+    """Nobody has to wait for the quiet time when somebody knows that all is there."""
+    study = write_study(tmp_path / "phantom", 14)
+    with peers.orthanc(tmp_path / "pacs") as pacs:
+        config, port = configured(tmp_path, pacs.dicom_port, quiet_s=3600)
+        with serving(config) as node:
+            assert storescu(study.files[0].parents[1], port).returncode == 0
+            record = node.ledger.study(study.study_instance_uid)
+            assert not decide(record, (), node.settings.assembly, record.last_received).complete
+            assert node.command("jobs", "complete", study.study_instance_uid).returncode == 0
+            wait_for_results(pacs, study.study_instance_uid)
+
+
+def test_a_node_that_is_killed_in_the_middle_loses_nothing_and_delivers_once(tmp_path: Path, phantom: Written) -> None:
+    """SIGKILL to every process at four moments of one study; after each the node is started again."""
+    uid = phantom.study_instance_uid
+    with peers.orthanc(tmp_path / "pacs") as pacs:
+        config, port = configured(tmp_path, pacs.dicom_port)
+        for moment in ("received", "group_series", "run_model", "write_results"):
+            with serving(config) as node:
+                if moment == "received":
+                    assert storescu(phantom.files[0].parents[1], port).returncode == 0
+                else:
+                    peers.wait_until(moment, lambda stage=moment: reached(node, uid, stage), limit_s=120)
+                for pid in everyone(node):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+        with serving(config) as node:
+            wait_for_results(pacs, uid)
+            peers.wait_until("the end", lambda: node.state(uid) is State.DELIVERED, limit_s=30)
+            images = {i.sop_instance_uid: i for i in node.ledger.instances(uid) if not i.own}
+            assert set(images) == {
+                pydicom.dcmread(p, specific_tags=["SOPInstanceUID"]).SOPInstanceUID for p in phantom.files
+            }
+            for record in images.values():
+                assert (node.settings.state_folder / "spool" / record.path).exists()
+            time.sleep(QUIET_S + 2)
+            assert len(results_in(pacs, uid)) == 2
+            assert len(node.ledger.analyses(uid)) == 1
+
+
+def reached(node: Node, study: str, stage: str) -> bool:
+    return any(s.stage == stage for a in node.ledger.analyses(study) for s in node.ledger.stages(a.id))
+
+
+def test_a_pacs_that_is_down_gets_its_results_later(tmp_path: Path) -> None:
+    """A delivery is tried again, and `jobs list` says what it waits for; nothing is lost."""
+    study = write_study(tmp_path / "phantom", 15)
+    uid = study.study_instance_uid
+    closed = peers.free_port()
+    config, port = configured(tmp_path, closed)
+    with serving(config) as node:
+        assert storescu(study.files[0].parents[1], port).returncode == 0
+        peers.wait_until("a failed attempt", lambda: node.state(uid) is State.DELIVERING, limit_s=120)
+        peers.wait_until("its words", lambda: "pacs:" in node.command("jobs", "list").stdout, limit_s=30)
+        with peers.orthanc(tmp_path / "pacs", DicomPort=closed) as pacs:
+            wait_for_results(pacs, uid, limit_s=60)
+
+
+def test_images_that_come_after_the_delivery_wait_for_a_person(
+    place: tuple[Node, peers.Orthanc], tmp_path: Path
+) -> None:
+    """The delivered result does not know them: no second result by itself, and `jobs retry` makes one."""
+    node, pacs = place
+    study = write_study(tmp_path / "phantom", 16)
+    uid, port = study.study_instance_uid, node.settings.receiver.port
+    without_t2 = without(study, tmp_path / "no-t2", 2)
+    assert storescu(without_t2, port).returncode == 0
+    wait_for_results(pacs, uid)
+    assert storescu(study.files[0].parents[1] / "002", port).returncode == 0
+    peers.wait_until("the wait", lambda: node.state(uid) is State.PARKED, limit_s=60)
+    assert len(results_in(pacs, uid)) == 2
+    assert "jobs retry" in node.command("jobs", "show", uid).stdout
+
+    assert node.command("jobs", "retry", uid).returncode == 0
+    peers.wait_until("the second result", lambda: len(results_in(pacs, uid)) == 4, limit_s=120)
+
+
+def test_a_second_node_on_the_same_state_folder_is_refused(place: tuple[Node, peers.Orthanc]) -> None:
+    """Two nodes on one spool would take each other's work."""
+    node, _ = place
+    second = node.command("serve")
+    assert second.returncode == 1
+    assert "Another mome-node runs" in second.stderr
+
+
+def test_clinical_mode_refuses_weights_without_patients(tmp_path: Path) -> None:
+    """Demonstration weights know nothing about patients: the node does not even start."""
+    config, _ = configured(tmp_path, peers.free_port())
+    config.write_text('mode = "clinical"\n' + config.read_text())
+    line = [sys.executable, "-m", "mome_node.cli", "--config", str(config), "serve"]
+    refused = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 1
+    assert "not evaluated on patients" in refused.stderr
+
+
+def test_an_object_that_is_no_image_starts_nothing(place: tuple[Node, peers.Orthanc], tmp_path: Path) -> None:
+    """A PACS pushes reports and captures along; they are kept and acknowledged, and the list says what is awaited."""
+    node, _ = place
+    ds = peers.mr_image(study=generate_uid(), SOPClassUID="1.2.840.10008.5.1.4.1.1.7", Modality="OT")
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path = peers.save(ds, tmp_path / "capture.dcm")
+    assert peers.dcmsend(node.settings.receiver.port, [path]).returncode == 0
+    assert "an MR image" in node.command("jobs", "list").stdout
