@@ -10,7 +10,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from mome_node.findings import Findings, Problem
+from mome_node.findings import Findings, Problem, SeriesRejected
 from mome_node.results import summary, text_report, wording
 from mome_node.results.sr_template import load_vocabulary
 from mome_node.results.structured_report import build
@@ -358,3 +358,11 @@ def test_the_report_reads_as_text(tmp_path: Path) -> None:
     assert "  AI score, 0 to 100 (not a probability): 73.1" in lines
     assert "  Volume of the analysed area: 1312.0 ml" in lines
     assert "  Diffusion weighted: Absent" in lines
+
+
+def test_series_that_are_alike_are_rejected_in_one_line() -> None:
+    """A console makes a subtraction of every phase: a reader needs the reason once, with all series numbers."""
+    alike = [SeriesRejected(f"2.25.{n}", n, "dyn_SUB", "DCE_SUB", "a subtraction") for n in (7, 10, 13)]
+    lines = wording.rejected(fixtures.findings(rejected=tuple(alike)), VOCABULARY)
+    assert len(lines) == 1
+    assert "series 7, 10, 13" in lines[0]

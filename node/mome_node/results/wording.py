@@ -188,15 +188,16 @@ def inputs(findings: Findings, vocabulary: Vocabulary) -> Lines:
 
 
 def rejected(findings: Findings, vocabulary: Vocabulary) -> Lines:
+    """One line for all series that are alike: a console makes a subtraction and projections of every phase."""
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for s in findings.rejected:
+        number = "-" if s.number is None else str(s.number)
+        alike.setdefault((s.description, s.role, s.reason), []).append(number)
     return [
         vocabulary.say(
-            "inputs.rejected",
-            number="-" if s.number is None else s.number,
-            description=s.description,
-            role=s.role,
-            reason=s.reason,
+            "inputs.rejected", number=", ".join(numbers), description=description, role=role, reason=reason
         )
-        for s in findings.rejected
+        for (description, role, reason), numbers in alike.items()
     ]
 
 
