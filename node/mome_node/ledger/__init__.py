@@ -1,0 +1,50 @@
+"""What was received, every study, its state and its history: for people, for recovery, and as the outbox of reception.
+
+One SQLite file (WAL, synchronous FULL), open in several processes at once. `Ledger` hands out frozen records; every
+method is one transaction. Patient names and numbers are not in it: a keyed hash tells equal patients apart.
+"""
+
+from __future__ import annotations
+
+from .analyses import Analyses, analysis_id
+from .reception import Reception
+from .records import (
+    AnalysisRecord,
+    Arrival,
+    DeliveryRecord,
+    DeliveryState,
+    EventKind,
+    EventRecord,
+    InstanceRecord,
+    OpenAssociation,
+    Outcome,
+    Receipt,
+    ResultRecord,
+    StageRecord,
+    State,
+    StudyRecord,
+)
+
+
+class Ledger(Reception, Analyses):
+    """The open ledger: `Ledger(state_folder / "ledger.sqlite")`."""
+
+
+__all__ = [
+    "AnalysisRecord",
+    "Arrival",
+    "DeliveryRecord",
+    "DeliveryState",
+    "EventKind",
+    "EventRecord",
+    "InstanceRecord",
+    "Ledger",
+    "OpenAssociation",
+    "Outcome",
+    "Receipt",
+    "ResultRecord",
+    "StageRecord",
+    "State",
+    "StudyRecord",
+    "analysis_id",
+]

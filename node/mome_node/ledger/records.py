@@ -1,0 +1,210 @@
+"""What the ledger hands out: frozen records, and the words for states and events. Times are aware, UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Receipt(StrEnum):
+    """What became of one object that a peer sent."""
+
+    NEW = "new"
+    SAME = "same"  # was already here, byte for byte: acknowledged again, counted once
+    VARIANT = "variant"  # same pixels, other header: the first is kept, the second noted
+    CONFLICT = "conflict"  # same UID, other pixels: the first is kept, the second lies in quarantine
+
+
+class State(StrEnum):
+    """Where a study stands. The first two are of a study without an analysis, the others of one analysis."""
+
+    RECEIVED = "received"  # objects came; none of them starts an analysis
+    WAITING = "waiting"  # images came; the study is not yet complete
+    QUEUED = "queued"
+    RUNNING = "running"  # `stage` says which
+    DELIVERING = "delivering"  # the result stands; at least one destination does not have it yet
+    DELIVERED = "delivered"  # analysed, and every destination has the result
+    NOT_ANALYSED = "not_analysed"  # refused for a coded reason; every destination that gets a report has it
+    FAILED = "failed"  # a person must act
+    PARKED = "parked"  # killed the computation too often; a person must act
+    SUPERSEDED = "superseded"  # a newer generation of the same study took its place
+    CANCELLED = "cancelled"
+    WITHDRAWN = "withdrawn"  # delivered, then taken back by a rejection note
+
+    @property
+    def is_final(self) -> bool:
+        """True where the node does nothing more by itself."""
+        return self not in (State.RECEIVED, State.WAITING, State.QUEUED, State.RUNNING, State.DELIVERING)
+
+
+class Outcome(StrEnum):
+    """What the analysis came to; as `Findings.status`."""
+
+    ANALYSED = "analysed"
+    NOT_ANALYSED = "not_analysed"
+    FAILED = "failed"
+
+
+class DeliveryState(StrEnum):
+    """Where one destination's copy of a result stands."""
+
+    WAITING = "waiting"  # to be tried at `next_try_at`, or at once where that is None
+    DELIVERED = "delivered"
+    FAILED = "failed"  # refused for good, or tried for too long; a person must act
+    CANCELLED = "cancelled"  # superseded before it was delivered
+
+
+class EventKind(StrEnum):
+    """Chapters of the history."""
+
+    ASSOCIATION_REFUSED = "association refused"
+    ASSOCIATION_ABORTED = "association aborted"
+    OBJECT_REFUSED = "object refused"
+    VARIANT = "variant"
+    CONFLICT = "conflict"
+    MIXED_PATIENTS = "mixed patients"
+    RECOVERED = "recovered"
+    STATE = "state"
+    DELIVERY = "delivery"
+    REQUEST = "request"  # a person asked for something
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One object that lies in the spool and is about to enter the ledger."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    image_type: str  # values joined by a backslash
+    patient: bytes  # PatientID and issuer as sent; only a keyed hash of it is stored
+    sha256: str  # of the file in the spool
+    size: int  # bytes
+    path: str  # relative to the spool
+    calling_ae: str
+    address: str
+    starts: bool  # an MR image that the model selects or could select
+    association: str | None = None  # key of the open association it came by
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    seq: int  # order of arrival, over all studies
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    image_type: str
+    sha256: str
+    size: int
+    path: str
+    calling_ae: str
+    address: str
+    starts: bool
+    own: bool  # made by this node, came back from a PACS
+    times_received: int
+    received_at: datetime
+    last_received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    study_instance_uid: str
+    patient_key: str  # keyed hash; equal for equal patients of this ledger, meaningless elsewhere
+    first_received: datetime
+    last_received: datetime
+    instances: int
+    images: int  # instances that start an analysis
+    last_image_at: datetime | None
+    last_image_seq: int  # 0 where no image came
+    assembled_seq: int  # up to here the images went into an analysis
+    complete_requested_at: datetime | None
+    crashes: int  # of the compute child, since a person last retried
+    withdrawals: int
+    retries: int  # times that a person had it analysed again; part of the names of its work, not of its results
+
+    @property
+    def has_new_images(self) -> bool:
+        return self.last_image_seq > self.assembled_seq
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAssociation:
+    """An association that has sent objects of a study and is not yet released."""
+
+    association: str
+    study_instance_uid: str
+    receiver: str
+    calling_ae: str
+    address: str
+    last_object_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisRecord:
+    id: str
+    study_instance_uid: str
+    generation: str
+    result_identity: str
+    state: State
+    stage: str  # last stage that was started; empty before the first
+    outcome: Outcome | None
+    words: str  # what it waits for, or why it ended so and what to do
+    facts: str  # JSON: model, weights, inputs, score ... as the result states them
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    analysis_id: str
+    stage: str
+    attempts: int
+    started_at: datetime
+    ended_at: datetime | None
+    words: str
+
+    @property
+    def seconds(self) -> float | None:
+        return (self.ended_at - self.started_at).total_seconds() if self.ended_at else None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRecord:
+    sop_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    analysis_id: str
+    kind: str  # "sr", "sc", "seg", ...
+    path: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    analysis_id: str
+    destination: str
+    state: DeliveryState
+    attempts: int
+    next_try_at: datetime | None
+    last_words: str  # of the last attempt, with what to do
+    created_at: datetime
+    delivered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    id: int
+    kind: EventKind
+    study_instance_uid: str | None
+    peer: str | None  # "SCANNER1 at 10.0.0.5", or a destination's name
+    words: str
+    times: int  # the same again within the hour is counted, not repeated
+    first_at: datetime
+    last_at: datetime
