@@ -1,0 +1,70 @@
+"""The card of the demonstration weights: what they are, what they have seen, for what they must not be used."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from .config import PreprocessingConfig
+
+VERSION = "0.1.0"
+STATUS = "demonstration weights, trained on synthetic phantoms, not for clinical use"
+
+
+def demonstration_card(
+    preprocessing: PreprocessingConfig,
+    operating_points: Sequence[dict[str, Any]],
+    *,
+    single: int,
+    several: int,
+    recipe: dict[str, Any],
+) -> dict[str, Any]:
+    """JSON-ready; `single` and `several` are the numbers of training phantoms with one and with six lesions."""
+    return {
+        "name": "MOME",
+        "version": VERSION,
+        "status": STATUS,
+        "trained_on": (
+            f"{single + several} synthetic phantoms ({single} with one lesion, {several} with six). "
+            "Lesion masks and the planted attributes (kinetics, morphology, diffusion, T2) were auxiliary targets of "
+            "the training."
+        ),
+        "evaluated_on_patients": False,
+        "roles": [
+            {"name": "dce", "kind": "mr-dynamic", "select": "dce", "required": True},
+            {"name": "dwi", "kind": "mr-volume", "select": "dwi", "required": False},
+            {"name": "t2", "kind": "mr-volume", "select": "t2", "required": False},
+        ],
+        "targets": [
+            {
+                "name": "malignancy",
+                "code": ["111047", "DCM", "Probability of cancer"],
+                "scope": "patient",
+                "positive_label": "malignant",
+            }
+        ],
+        "preprocessing": {**dataclasses.asdict(preprocessing), "hash": preprocessing.hash()},
+        "operating_points": list(operating_points),
+        "evaluated_range": {
+            "vendors": ["synthetic"],
+            "field_strength_t": [1.5, 3.0],
+            "planes": ["axial"],
+            "laterality": ["bilateral"],
+            "phases": [5, 8],
+            "last_phase_seconds": [370.0, 410.0],
+            "b_values": [800],
+            "t2": ["fat-suppressed"],
+            "age": None,
+            "n": single + several,
+            "note": "Synthetic phantoms: they have no field strength, no age and no vendor.",
+        },
+        "quality_limits": {},
+        "limits_of_use": [
+            "Demonstration weights: the score says nothing about a patient.",
+            "Trained and evaluated on synthetic phantoms only.",
+            "The score is of the whole exam; it names no side and no place, and it is not a probability.",
+            "Not evaluated for extent, lymph nodes, implants, treated breasts or response to therapy.",
+        ],
+        "recipe": recipe,
+    }
