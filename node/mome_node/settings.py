@@ -66,7 +66,7 @@ class Peer(Section):
     ae_title: AeTitle
     """Calling AE title, spelled as the peer sends it."""
     addresses: tuple[str, ...] = ()
-    """Addresses it may call from. Empty: from anywhere (say so to your security department)."""
+    """Addresses, networks (10.1.0.0/16) or host names it may call from. Empty: from anywhere (tell your security)."""
 
 
 class Destination(Section):

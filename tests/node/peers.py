@@ -33,7 +33,7 @@ SCANNER, NODE, PACS = "SCANNER1", "MOME", "PACS"
 
 
 # ------------------------------------------------------------------ waiting and finding
-def wait_until(what: str, happened: Callable[[], Any], *, limit_s: float = 15) -> Any:
+def wait_until(what: str, happened: Callable[[], Any], *, limit_s: float = 30) -> Any:
     """The first truthy value of `happened()`; fails with `what` when it does not come in time."""
     until = time.monotonic() + limit_s
     while time.monotonic() < until:
@@ -187,7 +187,7 @@ def receiver_process(settings: Settings) -> Iterator[ReceiverProcess]:
         assert process.stdout is not None
         process.stdin.write(settings.model_dump_json() + "\n")
         process.stdin.flush()
-        watchdog = threading.Timer(20, process.kill)
+        watchdog = threading.Timer(60, process.kill)
         watchdog.start()
         line = process.stdout.readline()
         watchdog.cancel()

@@ -31,7 +31,7 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from mome_node.ledger import EventKind, Ledger, ResultRecord
 from mome_node.receive import storage_scp
-from mome_node.receive.spool import Spool
+from mome_node.receive.spool import IncomingFile, Spool
 from mome_node.receive.transport import GuardedServer
 from mome_node.settings import Peer
 
@@ -430,12 +430,18 @@ def test_an_object_beyond_the_size_limit_is_refused(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------ odd peers, against a receiver in this process
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GuardedServer]:
-    """A receiver with short times: 0.5 s for an A-ASSOCIATE-RQ, 1 s of silence, two associations per peer."""
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[GuardedServer]:
+    """A receiver with tight limits: 0.5 s for an A-ASSOCIATE-RQ, two associations per peer, objects of 1 MB.
+
+    The time for silence is 20 s, or what a test gives as its parameter.
+    """
     monkeypatch.setattr(storage_scp, "ARTIM_S", 0.5)
     monkeypatch.setattr(dimse_messages, "NamedTemporaryFile", dimse_messages.NamedTemporaryFile)
     monkeypatch.setattr(_config, "STORE_RECV_CHUNKED_DATASET", False)
-    settings = peers.node_settings(tmp_path / "state", idle_timeout_s=1, max_associations_per_peer=2, max_object_mb=1)
+    idle_timeout_s = getattr(request, "param", 20)
+    settings = peers.node_settings(
+        tmp_path / "state", idle_timeout_s=idle_timeout_s, max_associations_per_peer=2, max_object_mb=1
+    )
     spool = Spool(settings.state_folder / "spool", max_object_bytes=1 << 20)
     ledger = Ledger(settings.state_folder / "ledger.sqlite")
     running = storage_scp.listen(settings, spool, ledger)
@@ -501,6 +507,7 @@ def test_a_pdu_beyond_the_negotiated_length_is_aborted(server: GuardedServer, tm
     assert "claimed 131073 bytes" in event.words
 
 
+@pytest.mark.parametrize("server", [1], ids=["1 s"], indirect=True)
 @pytest.mark.parametrize("pieces", [1, 100], ids=["a stall inside a PDU", "a byte now and then"])
 def test_a_pdu_has_a_time_limit(server: GuardedServer, pieces: int) -> None:
     """Silence is noticed between PDUs by the library, inside one by the guard; dripping bytes is silence too."""
@@ -516,41 +523,43 @@ def test_a_pdu_has_a_time_limit(server: GuardedServer, pieces: int) -> None:
     assert time.monotonic() - started < 3
 
 
+@pytest.mark.parametrize("server", [1], ids=["1 s"], indirect=True)
 def test_an_idle_association_is_aborted(server: GuardedServer) -> None:
     """A sender that went to sleep must not hold a place that others need."""
     association = associate(server.server_address[1])
     wait_until("the abort", lambda: association.is_aborted, limit_s=4)
 
 
-def test_a_break_in_the_middle_of_an_object_leaves_no_file(server: GuardedServer, tmp_path: Path) -> None:
+def test_a_break_in_the_middle_of_an_object_leaves_no_file(
+    server: GuardedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was not acknowledged is the sender's to send again; its pieces must not fill the disk."""
-    incoming = tmp_path / "state" / "spool" / "incoming" / "receiver-0"
+    files: list[IncomingFile] = []
+    incoming = Spool.incoming
+    monkeypatch.setattr(Spool, "incoming", lambda self: files.append(incoming(self)) or files[-1])
     association = associate(server.server_address[1])
     image = mr_image(size=400)
-    for fragment in c_store_fragments(association, encoded(image), uid=image.SOPInstanceUID, sop_class=MRImageStorage)[
-        :-2
-    ]:
+    fragments = c_store_fragments(association, encoded(image), uid=image.SOPInstanceUID, sop_class=MRImageStorage)
+    for fragment in fragments[:-2]:
         association.dul.send_pdu(fragment)
-    wait_until("half a file", lambda: list(incoming.iterdir()))
+    wait_until("half a file", lambda: files and files[0].size > 100_000)
+    assert files[0].path.exists()
     assert association.dul.socket is not None
     assert association.dul.socket.socket is not None
     association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
-    wait_until("no file", lambda: not list(incoming.iterdir()))
+    wait_until("no file", lambda: not files[0].path.exists())
     assert ledger_in(tmp_path).studies() == ()
 
 
 def test_an_object_without_end_is_cut(server: GuardedServer, tmp_path: Path) -> None:
     """Beyond twice the size limit no answer is worth waiting for: aborted, and nothing stays on disk."""
     association = associate(server.server_address[1])
-    context = association.accepted_contexts[0].context_id
-    fragment = bytes([context, 0]) + b"\0" * 60000
-    pdv = struct.pack(">L", len(fragment)) + fragment
-    for _ in range(50):
-        if association.is_aborted:
-            break
-        raw_pdu(association, bytes([4, 0]) + struct.pack(">L", len(pdv)) + pdv)
-        time.sleep(0.005)
+    endless = c_store_fragments(association, bytes(3 << 20), uid="1.2.3", sop_class=MRImageStorage)
+    for fragment in endless[:-1]:
+        association.dul.send_pdu(fragment)
     wait_until("the abort", lambda: association.is_aborted, limit_s=4)
+    (event,) = wait_until("the note", lambda: ledger_in(tmp_path).events(kinds=(EventKind.ASSOCIATION_ABORTED,)))
+    assert "went on beyond 2 MB" in event.words
     assert not list((tmp_path / "state" / "spool" / "incoming" / "receiver-0").iterdir())
 
 
