@@ -18,9 +18,11 @@ def demonstration_card(
     *,
     single: int,
     several: int,
+    evaluated: int,
     recipe: dict[str, Any],
 ) -> dict[str, Any]:
-    """JSON-ready; `single` and `several` are the numbers of training phantoms with one and with six lesions."""
+    """JSON-ready; `single` and `several` count training phantoms with one and with six lesions, `evaluated` those of
+    the tuning cohort. Keys of the evaluated range are facts of an exam: {"min", "max"} or {"values"}."""
     return {
         "name": "MOME",
         "version": VERSION,
@@ -47,17 +49,16 @@ def demonstration_card(
         "preprocessing": {**dataclasses.asdict(preprocessing), "hash": preprocessing.hash()},
         "operating_points": list(operating_points),
         "evaluated_range": {
-            "vendors": ["synthetic"],
-            "field_strength_t": [1.5, 3.0],
-            "planes": ["axial"],
-            "laterality": ["bilateral"],
-            "phases": [5, 8],
-            "last_phase_seconds": [370.0, 410.0],
-            "b_values": [800],
-            "t2": ["fat-suppressed"],
+            "vendor": {"values": ["mome-node synthetic phantom"]},
+            "field_strength_t": {"values": [1.5]},
+            "plane": {"values": ["axial"]},
+            "laterality": {"values": ["bilateral"]},
+            "phases": {"min": 5, "max": 8},
+            "last_phase_seconds": {"min": 370.0, "max": 410.0},
+            "b_value": {"values": [800]},
             "age": None,
-            "n": single + several,
-            "note": "Synthetic phantoms: they have no field strength, no age and no vendor.",
+            "n": evaluated,
+            "note": "Synthetic phantoms: they have no field strength and no age; 1.5 is what their DICOM header says.",
         },
         "quality_limits": {},
         "limits_of_use": [

@@ -44,7 +44,9 @@ def finish(out: Path, network: Mome, recipe: Recipe, *, processes: int, say: Say
     words = f"{TUNING} synthetic phantoms, seeds {first} to {first + TUNING - 1}, not used in training"
     points = freeze(scores, malignant, cohort=words, preprocessing=preprocessing.hash())
     say(f"operating points: {[(p['name'], p['threshold'], p['benign_at_or_below']) for p in points]}")
-    card = demonstration_card(preprocessing, points, single=SINGLE, several=SEVERAL, recipe=dataclasses.asdict(recipe))
+    card = demonstration_card(
+        preprocessing, points, single=SINGLE, several=SEVERAL, evaluated=TUNING, recipe=dataclasses.asdict(recipe)
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     return weights.save(out, network, preprocessing, card)
 

@@ -160,7 +160,8 @@ def _is_dynamic(complete: Sequence[Stack], incomplete: Sequence[Stack], vocabula
 def _without_copies(stacks: Sequence[Stack]) -> tuple[list[Stack], list[Stack]]:
     """Phases stored twice, e.g. with and without distortion correction: same start in another series of the grid.
 
-    Where every stack bears the same time that says nothing, and all are kept.
+    Where every stack bears the same time that says nothing, and all are kept. Of corrected and uncorrected phases those
+    that cover more of the dynamic are kept; of equals the uncorrected, native ones.
     """
     moments: dict[tuple[float | None, float | None], list[Stack]] = {}
     for stack in stacks:
@@ -168,25 +169,33 @@ def _without_copies(stacks: Sequence[Stack]) -> tuple[list[Stack], list[Stack]]:
     if len(moments) < 2 or any(started is None for started, _ in moments):
         return list(stacks), []
     kept, copies = [], []
+    covered = [
+        sum(any(_is_corrected(s) is kind for s in twins) for twins in moments.values()) for kind in (False, True)
+    ]
+    corrected_first = covered[True] > covered[False]
     for twins in moments.values():
-        ordered = sorted(twins, key=lambda s: _preference(s, stacks))
+        ordered = sorted(twins, key=lambda s: (_is_corrected(s) is not corrected_first, *_preference(s, stacks)))
         own = [stack for stack in ordered if stack.series is ordered[0].series]
         kept += own
         copies += [stack for stack in ordered if stack.series is not ordered[0].series]
     return [stack for stack in stacks if stack in kept], copies
 
 
-def _preference(stack: Stack, stacks: Sequence[Stack]) -> tuple[bool, int, tuple[float, str]]:
-    corrected = bool({"DIS2D", "DIS3D"} & stack.first.types)
-    return corrected, -sum(other.series is stack.series for other in stacks), stack.series.order
+def _is_corrected(stack: Stack) -> bool:
+    return bool({"DIS2D", "DIS3D"} & stack.first.types)
+
+
+def _preference(stack: Stack, stacks: Sequence[Stack]) -> tuple[int, tuple[float, str]]:
+    """A series of many phases before one of few, then by number."""
+    return -sum(other.series is stack.series for other in stacks), stack.series.order
 
 
 def _parts_of_one(stacks: Sequence[Stack], several: Sequence[str], vocabulary: Vocabulary) -> bool:
-    """Whether series that hold several phases each continue one another: the first named pre, the others post."""
+    """Whether series that hold several phases each continue one another: all are named post, or one of them pre."""
     firsts = [next((stack for stack in stacks if stack.series.uid == uid), None) for uid in several]
     names = [named(stack, vocabulary) for stack in firsts if stack]
     only_pre = [n.pre and not n.post for n in names]
-    return sum(only_pre) == 1 and all(n.post or pre for n, pre in zip(names, only_pre, strict=True))
+    return sum(only_pre) <= 1 and all(n.post or pre for n, pre in zip(names, only_pre, strict=True))
 
 
 def _aborted(order: Timeline, incomplete: Sequence[Stack]) -> tuple[list[Stack], list[Stack]]:

@@ -46,12 +46,13 @@ class Image:
 
     def number(self, keyword: str) -> float | None:
         """The first value of an attribute as a number; None where it is absent or no number."""
-        value = self.attributes.get(keyword, self.attributes.get(SAME_AS.get(keyword, ""), None))
-        value = value[0] if isinstance(value, list) else value
+        value: Any = self.attributes.get(keyword, self.attributes.get(SAME_AS.get(keyword, ""), None))
+        value = next(iter(value), None) if isinstance(value, list) else value
         try:
-            return float(value)
+            number = float(value)
         except (TypeError, ValueError):
             return None
+        return number if np.isfinite(number) else None
 
     @cached_property
     def types(self) -> frozenset[str]:

@@ -52,6 +52,8 @@ def load_rules(path: Path | None = None) -> SeriesRules:
     _refuse_unknown(path, raw, {"words", "pins"}, "key")
     words, pins = raw.get("words", {}), raw.get("pins", [])
     _refuse_unknown(path, words, set(PATTERNS), "class of words")
+    if not isinstance(pins, list):
+        raise SettingsError(f"{path}: pins is no list of tables.", remedy="Begin each pin with [[pins]].")
     for name, entries in words.items():
         if not (isinstance(entries, list) and all(isinstance(entry, str) and entry.strip() for entry in entries)):
             raise SettingsError(f"{path}: words.{name} is no list of words.", remedy='Write ["one", "two"].')

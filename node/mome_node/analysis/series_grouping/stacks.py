@@ -160,9 +160,7 @@ def _split_in_time(series: Series, images: list[Image]) -> Split:
 
 def _keys(images: Sequence[Image]) -> dict[str, Key]:
     keys: dict[str, Key] = {name: _key(name) for name in KEYS}
-    if len(images[0].attributes.get("DimensionIndexValues", [])) <= DIMENSIONS:
-        keys |= {f"DimensionIndexValues, item {n + 1}": _dimension(n) for n in range(DIMENSIONS)}
-    return keys
+    return keys | {f"DimensionIndexValues, item {n + 1}": _dimension(n) for n in range(DIMENSIONS)}
 
 
 def _key(name: str) -> Key:

@@ -20,8 +20,8 @@ PATTERNS: Mapping[str, str] = {
     r"|sdyn[a-z]*|减影|減影|剪影|差分|サブトラクション",
     "registered": r"moco|motion ?corr[a-z]*|registered|cad~? ?reg|cad|reg",
     "copy": r"volser|cropped|mpr[a-z]*|reformat[a-z]*|resampl[a-z]*",
-    "parametric map": r"pei|wash ?(in|out)[a-z]*|ttp|ser(?! ?\d)|pe[1-9]|voi|segmentation|colou?r|rgb|map|maps|screen[a-z]*"
-    r"|snapshot|capture|key images?|field ?map[a-z]*|fieldmap|dynacad|confirma|ktrans|colfa",
+    "parametric map": r"pei|wash ?(in|out)[a-z]*|ttp|ser(?! ?\d)|pe[1-9]|voi|segmentation|colou?r|rgb|map|maps"
+    r"|screen[a-z]*|snapshot|capture|key images?|field ?map[a-z]*|fieldmap|dynacad|confirma|ktrans|colfa",
     "exponential adc": r"eadc|dadc|exponential[a-z ]*",
     "adc": r"adc[a-z]*|apparent diffusion[a-z ]*|表观扩散[^ ]*|adc图",
     "calculated b": r"calc ?bval[a-z]*|calculated|synth[a-z]*|synthetic|computed|cdwi|sdwi[a-z]*|\d{3,4}c|计算",

@@ -1,0 +1,108 @@
+"""The model as the node calls it: volumes in, one finding out; the demonstration weights do what their card says."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mome.model import NOTHING_SHOWN, Finding, MomeModel, load
+from mome.phantom import PhantomExam, exam
+from mome.refusal import Refused
+from mome_node.findings import Finding as FindingOfTheNode
+from mome_node.findings import Model, ModelCard
+
+
+@pytest.fixture(scope="module")
+def model() -> MomeModel:
+    return load(threads=2)
+
+
+@pytest.fixture(scope="module")
+def cancer() -> PhantomExam:
+    return exam(901, malignant=True)
+
+
+@pytest.fixture(scope="module")
+def finding(model: MomeModel, cancer: PhantomExam) -> Finding:
+    return model.predict(cancer.inputs)[0]
+
+
+def test_model_and_finding_fit_the_seam_of_the_node(model: MomeModel, finding: Finding) -> None:
+    """By shape: the model imports nothing of the node."""
+    assert isinstance(model, Model)
+    assert isinstance(finding, FindingOfTheNode)
+    card = ModelCard.from_json(model.card)
+    assert [role.name for role in card.roles if role.required] == ["dce"]
+    assert card.targets[0].scope == "patient"
+    assert card.calibration is None
+
+
+def test_contributions_and_baseline_sum_to_the_score(finding: Finding) -> None:
+    assert finding.baseline == NOTHING_SHOWN
+    assert finding.baseline + sum(finding.contributions.values()) == pytest.approx(finding.score)
+    assert finding.coalitions["dce+dwi+t2"] == finding.score
+    assert len(finding.coalitions) == 7
+
+
+def test_evidence_lies_in_the_patient(finding: Finding, cancer: PhantomExam) -> None:
+    """Saliency and mask share the canvas, and its affine leads to millimetres in the breasts."""
+    saliency, affine = finding.evidence["saliency"]
+    mask, same = finding.evidence["mask"]
+    assert saliency.shape == mask.shape
+    assert np.array_equal(affine, same)
+    centre = np.linalg.inv(affine)[:3, :3] @ (cancer.lesions[0].centre - affine[:3, 3])
+    assert mask[tuple(np.rint(centre).astype(int))] == 1
+    assert finding.measures["mask_volume_ml"] > 100
+
+
+@pytest.mark.parametrize("left_out", [("dwi",), ("t2",), ("dwi", "t2")], ids="+".join)
+def test_a_missing_sequence_is_said_and_shared_parts_agree(
+    model: MomeModel, cancer: PhantomExam, finding: Finding, left_out: tuple[str, ...]
+) -> None:
+    """The score without a sequence is the coalition score of the full exam: nothing is filled in."""
+    (partial,) = model.predict({role: v for role, v in cancer.inputs.items() if role not in left_out})
+    used = [s for s in ("dce", "dwi", "t2") if s not in left_out]
+    assert partial.made["sequences"] == used
+    assert set(partial.contributions) == set(used)
+    assert partial.score == pytest.approx(finding.coalitions["+".join(used)], abs=1e-5)
+
+
+def test_a_sequence_of_another_region_is_treated_as_missing(model: MomeModel, cancer: PhantomExam) -> None:
+    away = cancer.t2.affine.copy()
+    away[0, 3] += 500
+    (partial,) = model.predict({**cancer.inputs, "t2": dataclasses.replace(cancer.t2, affine=away)})
+    assert partial.made["sequences"] == ["dce", "dwi"]
+
+
+def test_without_dce_there_is_no_score(model: MomeModel, cancer: PhantomExam) -> None:
+    with pytest.raises(Refused) as refusal:
+        model.predict({"t2": cancer.t2})
+    assert refusal.value.code == "NO_DCE"
+
+
+def test_the_same_exam_gives_the_same_bytes(model: MomeModel, cancer: PhantomExam, finding: Finding) -> None:
+    """Result objects are identified by their content: work done twice must give one object."""
+    (again,) = model.predict(cancer.inputs)
+    assert again.score == finding.score
+    assert again.evidence["saliency"][0].tobytes() == finding.evidence["saliency"][0].tobytes()
+
+
+@pytest.mark.parametrize("gain", [0.1, 10.0])
+def test_scaled_intensities_give_the_same_score(
+    model: MomeModel, cancer: PhantomExam, finding: Finding, gain: float
+) -> None:
+    scaled = {role: dataclasses.replace(v, voxels=v.voxels * gain) for role, v in cancer.inputs.items()}
+    assert model.predict(scaled)[0].score == pytest.approx(finding.score, abs=1e-3)
+
+
+def test_demonstration_weights_separate_unseen_synthetic_exams(model: MomeModel) -> None:
+    """A fast look at 40 unseen phantoms; `mome evaluate` measures properly."""
+    from mome.coalitions import auroc
+    from mome.evaluation import scored
+
+    found: Any = scored(model.network, range(7_000_000, 7_000_040), False, 1, None)
+    scores, malignant, _ = found
+    assert auroc(malignant, scores["dce", "dwi", "t2"]) > 0.7

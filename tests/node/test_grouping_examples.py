@@ -1,0 +1,113 @@
+"""The worked examples: real layouts of five vendors as synthetic studies, written to files and read back."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from mome_node.analysis import headers, series_grouping
+
+from .make_study import blocks, select, uid, write_study
+
+DATA = Path(__file__).parents[1] / "data"
+EXAMPLES = {s["id"]: s for s in json.loads((DATA / "grouping_examples.json").read_text(encoding="utf-8"))["studies"]}
+SCHEMA = json.loads((DATA / "grouping_report.schema.json").read_text(encoding="utf-8"))
+MOST_SLICES = 12
+
+
+def thinned(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same study with at most twelve slices in every group: headers tell as much, files are written sooner."""
+    spec = copy.deepcopy(spec)
+    for series in spec["series"]:
+        for block in series.get("groups") or series.get("frames") or []:
+            name = "n_slices" if "n_slices" in block else "n_frames"
+            block[name] = min(block[name], MOST_SLICES)
+    return spec
+
+
+@pytest.fixture(scope="module", params=sorted(EXAMPLES))
+def answered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict]:
+    """The specification of an example, and the grouping's answer to its files."""
+    spec, folder = thinned(EXAMPLES[request.param]), tmp_path_factory.mktemp(request.param)
+    write_study(spec, folder, rows=8, cols=8)
+    studies, unusable = headers.read_folder(folder)
+    report = series_grouping.report(studies, unusable, folder)
+    jsonschema.validate(report, SCHEMA)
+    assert report["unusable_files"] == []
+    return spec, report["studies"][0]
+
+
+def images(spec: dict, key: str, criteria: dict) -> set[tuple[str, int | None]]:
+    """(SOPInstanceUID, frame or None) of the blocks of a series that match."""
+    series = next(s for s in spec["series"] if s["key"] == key)
+    wanted, found, at = set(select(series, criteria)), set(), 0
+    for i, block in enumerate(blocks(series)):
+        for k in range(at, at + block["n"]):
+            if i in wanted:
+                found.add((uid(spec["id"], key, 0), k + 1) if "frames" in series else (uid(spec["id"], key, k), None))
+        at += block["n"]
+    return found
+
+
+def named(references: list[dict]) -> set[tuple[str, int | None]]:
+    return {(r["SOPInstanceUID"], frame) for r in references for frame in r["frames"] or [None]}
+
+
+def test_decision_and_problems(answered: tuple[dict, dict]) -> None:
+    """Every problem code that is expected, and none besides: a false warning blocks advice as a true one does."""
+    spec, answer = answered
+    assert answer["decision"] == spec["expected"]["decision"]
+    assert sorted(p["code"] for p in answer["problems"]) == sorted(spec["expected"]["problems"])
+
+
+def test_roles_and_selections(answered: tuple[dict, dict]) -> None:
+    """Every series has its role and a reason, and exactly the expected ones are used."""
+    spec, answer = answered
+    keys = {uid(spec["id"], s["key"]): s["key"] for s in spec["series"]}
+    assert {keys[s["SeriesInstanceUID"]]: s["role"] for s in answer["series"]} == spec["expected"]["roles"]
+    selected = {keys[s["SeriesInstanceUID"]] for s in answer["series"] if s["selected"]}
+    assert selected == set(spec["expected"]["selected_series"])
+    assert all(s["reason"] for s in answer["series"])
+
+
+def test_phases_with_images_and_seconds(answered: tuple[dict, dict]) -> None:
+    """The phases in order, each with exactly its images: one image of another phase spoils every kinetic curve."""
+    spec, answer = answered
+    expected = spec["expected"]["dce"]
+    if expected is None:
+        assert answer["dce"] is None
+        return
+    assert [p["t_rel_s"] for p in answer["dce"]["phases"]] == pytest.approx([p["t_rel_s"] for p in expected["phases"]])
+    assert [p["role"] for p in answer["dce"]["phases"]] == [p["role"] for p in expected["phases"]]
+    for phase, wanted in zip(answer["dce"]["phases"], expected["phases"], strict=True):
+        assert named(phase["instances"]) == images(spec, wanted["series"], wanted["select"])
+
+
+def test_diffusion_with_its_b_values_and_map(answered: tuple[dict, dict]) -> None:
+    """The highest acquired b-value up to 1000, its trace images, and the map that belongs to it."""
+    spec, answer = answered
+    expected = spec["expected"]["dwi"]
+    if expected is None:
+        assert answer["dwi"] is None
+        return
+    assert answer["dwi"]["SeriesInstanceUID"] == uid(spec["id"], expected["series"])
+    assert answer["dwi"]["b_values"] == expected["b_available"]
+    assert answer["dwi"]["b_value"] == expected["chosen_b"]
+    assert len(named(answer["dwi"]["instances"])) == MOST_SLICES
+    assert answer["adc"]["SeriesInstanceUID"] == uid(spec["id"], expected["adc"])
+
+
+def test_the_table_for_people_names_every_series(answered: tuple[dict, dict]) -> None:
+    """`describe` is what an administrator reads: descriptions, roles, phases with seconds, problems in words."""
+    _, answer = answered
+    text = series_grouping.describe({"studies": [answer]})
+    for series in answer["series"]:
+        assert series["SeriesDescription"] in text
+        assert series["role"] in text
+    for problem in answer["problems"]:
+        assert problem["message"] in text

@@ -1,0 +1,260 @@
+"""Files to headers: what a PACS really sends, and that no file ends in a traceback."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+from mome_node.analysis import headers
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
+
+
+def mr_image(**attributes: object) -> Dataset:
+    """A small MR image."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID, ds.StudyInstanceUID = MR, "1.2.1", "1.2.2", "1.2.3"
+    ds.Modality, ds.SeriesDescription, ds.SeriesNumber = "MR", "t2", 4
+    ds.Rows = ds.Columns = 4
+    ds.BitsAllocated = ds.BitsStored = 16
+    ds.HighBit, ds.PixelRepresentation, ds.SamplesPerPixel = 15, 0, 1
+    ds.PhotometricInterpretation = "MONOCHROME2"
+    for keyword, value in attributes.items():
+        setattr(ds, keyword, value)
+    ds.PixelData = bytes(32)
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return ds
+
+
+def as_bytes(ds: Dataset, *, preamble: bool = True) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if preamble:
+            pydicom.dcmwrite(buffer, ds, enforce_file_format=True)
+        else:
+            bare = Dataset(ds)
+            pydicom.dcmwrite(buffer, bare, enforce_file_format=False, implicit_vr=True, little_endian=True)
+    return buffer.getvalue()
+
+
+def reason(folder: Path, content: bytes, name: str = "a.dcm") -> str:
+    """Why a file is unusable."""
+    (folder / name).write_bytes(content)
+    studies, unusable = headers.read_folder(folder)
+    assert studies == []
+    assert [item.path.name for item in unusable] == [name]
+    return unusable[0].reason
+
+
+def read(folder: Path, *datasets: Dataset) -> list:
+    for n, ds in enumerate(datasets):
+        (folder / f"{n}.dcm").write_bytes(as_bytes(ds))
+    studies, unusable = headers.read_folder(folder)
+    assert unusable == []
+    return studies
+
+
+# ------------------------------------------------------------------ what is read
+def test_attributes_are_plain_values(tmp_path: Path) -> None:
+    """Stages hand on JSON-like data: no DICOM type, no empty element, no pixels."""
+    (study,) = read(tmp_path, mr_image(EchoTime="90.5", ImageType=["ORIGINAL", "PRIMARY"], ProtocolName=""))
+    attributes = study.instances[0].attributes
+    assert (attributes["EchoTime"], attributes["SeriesNumber"]) == (90.5, 4)
+    assert attributes["ImageType"] == ["ORIGINAL", "PRIMARY"]
+    assert "ProtocolName" not in attributes
+    assert {type(v) for v in attributes.values()} <= {str, int, float, list}
+
+
+def test_private_b_values_are_known_by_their_creator_in_any_block(tmp_path: Path) -> None:
+    """A PACS may move a private block; the same element of another creator is no b-value."""
+    moved, foreign = mr_image(SOPInstanceUID="1.2.11"), mr_image(SOPInstanceUID="1.2.12")
+    moved.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0C, "IS", 800)
+    foreign.private_block(0x0019, "SOMEBODY ELSE", create=True).add_new(0x0C, "IS", 800)
+    first = mr_image(SOPInstanceUID="1.2.10")
+    first.private_block(0x0019, "OCCUPIES THE FIRST BLOCK", create=True).add_new(0x01, "IS", 1)
+    first.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0C, "IS", 50)
+    (study,) = read(tmp_path, moved, foreign, first)
+    assert [i.attributes.get("SiemensBValue") for i in study.instances] == [50, 800, None]
+
+
+def test_private_numbers_survive_an_implicit_transfer_syntax(tmp_path: Path) -> None:
+    """Implicit VR loses the type of private elements: the value arrives as bytes."""
+    ds = mr_image()
+    ds.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x39, "UN", b"1000000800\\8\\0\\0")
+    ds.private_block(0x0065, "Image Private Header", create=True).add_new(0x0A, "UN", struct.pack("<d", 1000.0))
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    (study,) = read(tmp_path, ds)
+    assert int(study.instances[0].attributes["GEBValue"][0]) == 1_000_000_800
+    assert study.instances[0].attributes["UIHNominalBValue"] == [1000.0]
+
+
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [("GB18030", "乳腺平扫"), ("ISO_IR 192", "脂肪抑制T1強調"), ("ISO_IR 100", "spät"), ("ISO_IR 144", "молочная")],
+)
+def test_descriptions_are_decoded_through_their_character_set(tmp_path: Path, charset: str, text: str) -> None:
+    (study,) = read(tmp_path, mr_image(SpecificCharacterSet=charset, SeriesDescription=text))
+    assert study.instances[0].attributes["SeriesDescription"] == text
+
+
+def test_an_unknown_character_set_loses_no_image(tmp_path: Path) -> None:
+    """The text may be wrong; the image is not."""
+    (study,) = read(tmp_path, mr_image(SpecificCharacterSet="ISO_IR 999", SeriesDescription="t2"))
+    assert study.instances[0].attributes["SeriesDescription"] == "t2"
+
+
+def test_functional_groups_become_attributes_of_each_frame(tmp_path: Path) -> None:
+    """Shared ones stand with the object; an empty b-value in a nested sequence does not hide the one above it."""
+
+    def item(**attributes: object) -> Dataset:
+        ds = Dataset()
+        for keyword, value in attributes.items():
+            setattr(ds, keyword, value)
+        return ds
+
+    frames = [
+        item(
+            PlanePositionSequence=Sequence([item(ImagePositionPatient=[0, 0, z])]),
+            MRDiffusionSequence=Sequence(
+                [item(DiffusionBValue=800.0, DiffusionBMatrixSequence=Sequence([item(DiffusionBValue=None)]))]
+            ),
+        )
+        for z in (1, 2)
+    ]
+    timing = item(RepetitionTime=5.0)
+    ds = mr_image(
+        SOPClassUID=f"{MR}.1",
+        NumberOfFrames=2,
+        SharedFunctionalGroupsSequence=Sequence([item(MRTimingAndRelatedParametersSequence=Sequence([timing]))]),
+        PerFrameFunctionalGroupsSequence=Sequence(frames),
+    )
+    ds.PixelData = bytes(64)
+    (study,) = read(tmp_path, ds)
+    assert study.instances[0].attributes["RepetitionTime"] == 5.0
+    assert [frame["ImagePositionPatient"][2] for frame in study.instances[0].frames] == [1.0, 2.0]
+    assert [frame["DiffusionBValue"] for frame in study.instances[0].frames] == [800.0, 800.0]
+
+
+@pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm"])
+def test_real_encodings_are_read(name: str) -> None:
+    """pydicom's own samples: little and big endian, compressed."""
+    studies, unusable = headers.read_files([Path(str(get_testdata_file(name)))])
+    assert unusable == []
+    assert studies[0].instances[0].attributes["Modality"] == "MR"
+
+
+def test_a_data_set_without_preamble_is_read(tmp_path: Path) -> None:
+    """Old software writes the bare data set."""
+    (tmp_path / "image").write_bytes(as_bytes(mr_image(), preamble=False))
+    studies, unusable = headers.read_folder(tmp_path)
+    assert (len(studies), unusable) == (1, [])
+
+
+def test_a_deflated_data_set_is_read(tmp_path: Path) -> None:
+    ds = mr_image()
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    assert len(read(tmp_path, ds)) == 1
+
+
+def test_studies_and_instances_come_in_order_of_their_uids(tmp_path: Path) -> None:
+    parts = [mr_image(SOPInstanceUID=f"1.2.{n}", StudyInstanceUID=f"1.3.{n % 2}") for n in (3, 1, 2)]
+    studies = read(tmp_path, *parts)
+    assert [s.study_instance_uid for s in studies] == ["1.3.0", "1.3.1"]
+    assert [i.sop_instance_uid for i in studies[1].instances] == ["1.2.1", "1.2.3"]
+
+
+def test_a_study_survives_its_file(tmp_path: Path) -> None:
+    """The headers are kept in the work folder: every later stage reads them from there."""
+    (study,) = read(tmp_path, mr_image(PatientName="Ä^Ö", SpecificCharacterSet="ISO_IR 100", EchoTime="1.5"))
+    framed = replace(study.instances[0], frames=({"ImagePositionPatient": [0.0, 1.0, 2.0]},))
+    for kept in (study, replace(study, instances=(framed,))):
+        assert headers.from_json(headers.to_json(kept)) == kept
+
+
+# ------------------------------------------------------------------ what cannot be read
+def test_every_bad_file_has_its_reason(tmp_path: Path) -> None:
+    """The sender is told what is wrong with each file, in words, not that "an error occurred"."""
+    whole = as_bytes(mr_image())
+    assert "empty" in reason(tmp_path, b"")
+    assert "Not a DICOM file" in reason(tmp_path, b"%PDF-1.7 something else" * 20)
+    assert "cut short" in reason(tmp_path, whole[:-10])
+    assert "cut short" in reason(tmp_path, whole[:300])
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        content = as_bytes(mr_image()).replace(getattr(mr_image(), keyword).encode(), b"1.x.3")
+        assert f"{keyword} is not a valid UID" in reason(tmp_path, content)
+    missing = mr_image()
+    del missing.StudyInstanceUID
+    assert "StudyInstanceUID is missing" in reason(tmp_path, as_bytes(missing))
+
+
+def test_deep_nesting_is_no_traceback(tmp_path: Path) -> None:
+    """A hostile or broken file may nest sequences until the parser gives up."""
+    buffer = DicomBytesIO(as_bytes(mr_image())[:-44])
+    buffer.seek(0, io.SEEK_END)
+    buffer.write(b"\x40\x00\x30\xa7SQ\x00\x00\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 5000)
+    (tmp_path / "a.dcm").write_bytes(buffer.getvalue())
+    studies, unusable = headers.read_folder(tmp_path)
+    assert studies == []
+    assert unusable[0].reason
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2_000), st.binary(min_size=1, max_size=8))
+def test_no_damage_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, where: int, damage: bytes) -> None:
+    """Bytes overwritten anywhere: the file is read or has a reason."""
+    file = tmp_path_factory.mktemp("damaged") / "a.dcm"
+    content = bytearray(as_bytes(mr_image(ImageType=["ORIGINAL", "PRIMARY"], PixelSpacing=[1, 1])))
+    where %= len(content)
+    content[where : where + len(damage)] = damage
+    file.write_bytes(content)
+    studies, unusable = headers.read_files([file])
+    assert len(studies) + len(unusable) == 1
+
+
+def test_files_that_are_not_dicom_are_passed_over_unless_named_so(tmp_path: Path) -> None:
+    """A folder from a CD holds viewers, read-me files and a DICOMDIR; none of these is worth a complaint."""
+    (tmp_path / "README.txt").write_text("hello")
+    (tmp_path / "viewer.exe").write_bytes(b"MZ")
+    (tmp_path / "DICOMDIR").write_bytes(Path(str(get_testdata_file("DICOMDIR"))).read_bytes())
+    (tmp_path / "nested" / "deep").mkdir(parents=True)
+    (tmp_path / "nested" / "deep" / "i184.MRDC.23").write_bytes(as_bytes(mr_image()))
+    studies, unusable = headers.read_folder(tmp_path)
+    assert (len(studies), unusable) == (1, [])
+    (tmp_path / "broken.dcm").write_text("hello")
+    assert [item.path.name for item in headers.read_folder(tmp_path)[1]] == ["broken.dcm"]
+
+
+# ------------------------------------------------------------------ one object twice
+def test_an_object_that_came_twice_is_kept_once(tmp_path: Path) -> None:
+    """Sent again after a time-out, by another sender or compressed without loss: the data set is the same."""
+    again = mr_image()
+    again.file_meta.SourceApplicationEntityTitle = "OTHER"
+    compressed = mr_image()
+    compressed.compress(RLELossless, generate_instance_uid=False)
+    (study,) = read(tmp_path, mr_image(), again, compressed)
+    assert len(study.instances) == 1
+
+
+def test_two_contents_under_one_uid_are_made_known(tmp_path: Path) -> None:
+    """One of them is wrong, and only the sender knows which: the first by path is kept, both are named."""
+    (tmp_path / "a.dcm").write_bytes(as_bytes(mr_image(EchoTime="1")))
+    (tmp_path / "b.dcm").write_bytes(as_bytes(mr_image(EchoTime="2")))
+    (study,), (conflict,) = headers.read_folder(tmp_path)
+    assert study.instances[0].attributes["EchoTime"] == 1.0
+    assert conflict.path.name == "b.dcm"
+    assert "1.2.1" in conflict.reason and "a.dcm" in conflict.reason and "b.dcm" in conflict.reason
