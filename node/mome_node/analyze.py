@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -20,7 +21,11 @@ from .results import pages
 from .settings import Settings
 from .study import Study
 
+log = logging.getLogger(__name__)
+
 Say = Callable[[str], None]
+
+OURS = {"report.dcm", "overlay.dcm", "summary.png", "findings.json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +73,11 @@ def _one(
     say: Say,
 ) -> Outcome:
     uid = study.study_instance_uid
+    _refuse_foreign(out / uid)
     with tempfile.TemporaryDirectory(prefix=".work-", dir=out) as temporary:
         work = Path(temporary) / "work"
-        pipeline.prepare(work, study, now=now, category=category, problems=noted)
         try:
+            pipeline.prepare(work, study, now=now, category=category, problems=noted)
             for stage in pipeline.STAGES:
                 say(f"study {uid}: {stage.__name__.replace('_', ' ')}")
                 try:
@@ -80,9 +86,19 @@ def _one(
                     pipeline.give_up(work, error)
         except NodeError as error:
             return Outcome(uid, "failed", None, ("COMPUTE_FAILED",), f"Study {uid} could not be analysed: {error}")
+        except Exception as error:
+            log.exception("study %s", uid)
+            words = f"Study {uid} could not be analysed: the node failed ({type(error).__name__}); its log says where."
+            return Outcome(uid, "failed", None, ("COMPUTE_FAILED",), words)
         findings = pipeline.load_findings(work)
         words = pipeline.in_words(work, context.settings.results.language)
         return Outcome(uid, findings.status, _publish(work, out / uid), _codes(findings), words)
+
+
+def _refuse_foreign(place: Path) -> None:
+    """What this command did not write is not replaced: `--out` may name the folder that the images lie in."""
+    if place.exists() and {path.name for path in place.iterdir()} - OURS:
+        raise NodeError(f"{place} holds other files.", remedy="Name another folder with --out.")
 
 
 def _publish(work: Path, place: Path) -> Path:

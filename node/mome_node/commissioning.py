@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import shutil
 import socket
 import tempfile
@@ -16,6 +18,8 @@ from .delivery import storage_scu
 from .errors import NodeError
 from .phantom import write_study
 from .settings import Destination, Settings
+
+log = logging.getLogger(__name__)
 
 TEST_SEED = 7
 
@@ -55,12 +59,16 @@ def _peers(settings: Settings) -> Finding:
 def _state_folder(settings: Settings) -> Finding:
     folder, reserve = settings.state_folder, settings.receiver.reserve_mb
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free // 2**20
     except OSError as error:
         return Finding("state folder", False, f"{folder}: {error.strerror}. Give this user the right to write there.")
     words = f"{folder}, {free} MB free, {reserve} MB kept in reserve"
+    if folder.stat().st_mode & 0o077:
+        return Finding(
+            "state folder", False, f"{words}: others may read it, and it holds patients' data. chmod 700 it."
+        )
     return Finding("state folder", free > reserve, words if free > reserve else f"{words}: nothing would be accepted")
 
 
@@ -75,13 +83,14 @@ def _port(settings: Settings) -> Finding:
             pass
         else:
             return Finding(what, True, "the port is free; `mome-node serve` will listen there")
-    title = settings.peers[0].ae_title if settings.peers else receiver.ae_title
-    own = Destination(name="self", ae_title=receiver.ae_title, host=receiver.host, port=receiver.port)
     try:
-        storage_scu.echo(own, title)
-    except NodeError as error:
-        return Finding(what, False, f"the port is taken and no node answers {title} there: {error}")
-    return Finding(what, True, "a node is up and answers a C-ECHO")
+        with (settings.state_folder / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Finding(what, True, "the node of this state folder is up and listens there")
+    except OSError:
+        log.debug("no node has used this state folder yet")
+    return Finding(what, False, "another program has this port. Stop it, or set receiver.port.")
 
 
 def _model(settings: Settings) -> Finding:

@@ -41,6 +41,8 @@ def run(out: Path, *, seed: int | None, keep: bool, pacs: str, say: Say) -> None
     def tell(words: str) -> None:
         say(f"{time.monotonic() - started:6.1f} s  {words}")
 
+    if out.exists() and any(out.iterdir()) and not (out / "node.toml").exists():
+        raise NodeError(f"{out} is not empty, and no earlier demo.", remedy="Name another folder with --out.")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     study = write_study(out / "synthetic-study", SEED if seed is None else seed)

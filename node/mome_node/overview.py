@@ -10,7 +10,7 @@ from typing import Any
 
 from .ledger import AnalysisRecord, Ledger, State, StudyRecord
 from .receive import study_assembly
-from .settings import Settings
+from .settings import MODEL_ERROR_FILE, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,9 @@ def _row(study: StudyRecord, analysis: AnalysisRecord | None, ledger: Ledger, se
         open_ones = ledger.open_associations(study.study_instance_uid)
         waits_for = study_assembly.decide(study, open_ones, settings.assembly, now).waits_for
         state = State.WAITING if study.images else State.RECEIVED
+        trouble = settings.state_folder / MODEL_ERROR_FILE
+        if not waits_for and trouble.exists():
+            waits_for = f"the model: {trouble.read_text(encoding='utf-8')}"
         words = f"waits for {waits_for}" if waits_for else "complete; is taken up next"
     else:
         state, words = analysis.state, _words(ledger, analysis)

@@ -104,7 +104,8 @@ def decode_volumes(work: Path, context: Context) -> None:
     try:
         built, problems = volumes.build(study, grouped)
     except StudyRefused as refusal:
-        built, problems = {}, [Problem.of(refusal.code, str(refusal), refusal.series)]
+        # A refusal ends the analysis, whatever its code weighs where it is only remarked upon.
+        built, problems = {}, [Problem(refusal.code, "error", str(refusal), refusal.series)]
     save_volumes(work / "volumes.npz", built)
     _write_json(work / "volumes.json", {"problems": [asdict(problem) for problem in problems]})
 
@@ -140,7 +141,7 @@ def conclude(work: Path, context: Context) -> None:
     card, study, given = context.model.card, _study(work), _read_json(work / "input.json")
     grouping, prediction = _read_json(work / "grouping.json"), _read_json(work / "prediction.json", {})
     grouped, problems = grouping["study"], _problems(work)
-    image = pydicom.dcmread(exam.first_image(study, grouped).path, stop_before_pixels=True)
+    image = _header(exam.first_image(study, grouped))
     category, category_source = _known_category(given["category"], study, image)
     score = _score(card, prediction)
     dce: Volume | None = None
@@ -264,7 +265,7 @@ def in_words(work: Path, language: str) -> str:
 
 
 def _problems(work: Path) -> list[Problem]:
-    """Every problem noted so far: by reception, grouping, volumes, quality and model; each code once."""
+    """Every problem noted so far: by reception, grouping, volumes, quality and model; each code once, the gravest."""
     prediction = _read_json(work / "prediction.json", {})
     grouped = _read_json(work / "grouping.json", {"study": {"problems": []}})["study"]["problems"]
     noted = [
@@ -277,7 +278,11 @@ def _problems(work: Path) -> list[Problem]:
     for end in ("refused", "failed"):
         if end in prediction:
             found.append(Problem.of(prediction[end]["code"], prediction[end]["message"]))
-    return list({problem.code: problem for problem in reversed(found)}.values())[::-1]
+    kept: dict[str, Problem] = {}
+    for problem in found:
+        if problem.code not in kept or problem.severity == "error":
+            kept[problem.code] = problem
+    return list(kept.values())
 
 
 def _known_category(given: str | None, study: Study, image: Dataset) -> tuple[str | None, str | None]:
@@ -314,7 +319,7 @@ def _identity(card: ModelCard, device: str) -> ModelIdentity:
 
 def _header(instance: Instance) -> Dataset:
     """The full header, without pixels, as the result objects copy from it."""
-    return pydicom.dcmread(instance.path, stop_before_pixels=True)
+    return pydicom.dcmread(instance.path, stop_before_pixels=True, force=True)  # also without a preamble
 
 
 def _study(work: Path) -> Study:

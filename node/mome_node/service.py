@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from .errors import SettingsError, StateFolderError
-from .settings import MODEL_FILE, Settings
+from .errors import NodeError, SettingsError, StateFolderError
+from .settings import MODEL_ERROR_FILE, MODEL_FILE, Settings
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,11 @@ def serve(settings: Settings) -> None:
     Raises StateFolderError when another node runs on the same state folder or the folder cannot be written, and
     SettingsError in clinical mode with weights that were not evaluated on patients.
     """
+    os.umask(0o077)  # spool, ledger and work files hold patients' data: nobody else on this machine reads them
     _refuse_unfit_weights(settings)
     with state_lock(settings.state_folder):
-        (settings.state_folder / MODEL_FILE).unlink(missing_ok=True)  # the worker says anew which model is in use
+        for file in (MODEL_FILE, MODEL_ERROR_FILE):  # the worker says anew which model is in use
+            (settings.state_folder / file).unlink(missing_ok=True)
         stopping = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopping.set())
@@ -70,7 +72,7 @@ def _refuse_unfit_weights(settings: Settings) -> None:
 def state_lock(folder: Path) -> Iterator[None]:
     """Exclusive use of the state folder by one node; released by the system even when the node is killed."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (folder / "lock").open("a+")
     except OSError as error:
         raise StateFolderError(
@@ -167,7 +169,17 @@ def _run_child(role: str) -> None:
     signal.signal(signal.SIGTERM, stopped)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the supervisor passes on the end
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    BODIES[role](settings, stop)
+    code = 1
+    try:
+        BODIES[role](settings, stop)
+        code = 0
+    except NodeError as error:
+        log.error("%s", error)
+    except Exception:
+        log.exception("the %s failed", role)
+    finally:
+        logging.shutdown()
+        os._exit(code)  # at once: threads of the engine may sleep for hours, and every step can be killed
 
 
 def _end_with_supervisor() -> None:
@@ -182,8 +194,4 @@ if __name__ == "__main__":
         stream=sys.stderr,
         format=f"%(asctime)s {sys.argv[1]} %(levelname)s %(message)s",
     )
-    try:
-        _run_child(sys.argv[1])
-    except (StateFolderError, SettingsError) as error:
-        log.error("%s", error)
-        sys.exit(1)
+    _run_child(sys.argv[1])

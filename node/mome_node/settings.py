@@ -22,6 +22,8 @@ SYSTEM_PLACE = Path("/etc/mome-node/node.toml")
 
 MODEL_FILE = "model.json"
 """In the state folder: which model the worker holds, for the processes that load no torch."""
+MODEL_ERROR_FILE = "model.error"
+"""In the state folder: why the worker cannot load the model, in words; absent when it can."""
 
 AeTitle = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
@@ -126,7 +128,7 @@ class Model(Section):
     timeout_s: float = Field(default=1800, gt=0)
     """Time after which the computation of one study is ended and the study marked failed."""
     max_crashes: int = Field(default=3, ge=1)
-    """Times that one study may kill the compute child before it is parked for a person."""
+    """Times that one study may kill the compute child before it has failed, visibly, and the queue goes on."""
 
 
 class Results(Section):
@@ -161,6 +163,9 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Settings:
+        silent = [destination.name for destination in self.destinations if destination.advice is None]
+        if self.mode == "clinical" and silent:
+            raise ValueError(f"mode is clinical: destinations {', '.join(silent)} must state advice")
         if self.mode == "clinical" and self.results.demonstrate_advice:
             raise ValueError("results.demonstrate_advice is for research: mode is clinical")
         for what, names in (

@@ -28,7 +28,7 @@ DCE = {
     "ScanOptions": "FS",
     "ImageType": ["ORIGINAL", "PRIMARY", "M"],
 }
-T1 = {**DCE, "ScanOptions": "NONE", "RepetitionTime": 5.5}
+T1 = {**DCE, "ScanOptions": "NONE"}
 T2 = {"ScanningSequence": "SE", "RepetitionTime": 4200.0, "EchoTime": 90.0, "ImageType": ["ORIGINAL", "PRIMARY", "M"]}
 STIR = {**T2, "EchoTime": 60.0, "InversionTime": 180.0}
 DWI = {"ScanningSequence": "EP", "RepetitionTime": 6500.0, "EchoTime": 70.0, "ImageType": ["ORIGINAL", "PRIMARY", "M"]}

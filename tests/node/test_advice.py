@@ -79,6 +79,12 @@ def test_an_exam_outside_the_evaluated_range_gets_no_advice() -> None:
     assert codes(case(exam={"vendor": "SIEMENS"})) == ["OUTSIDE_EVALUATED_RANGE"]
 
 
+@pytest.mark.parametrize("stated", [{}, {"n": 300}, {"vendor": ["SIEMENS"]}, {"phases": {"max": 8}}])
+def test_a_card_that_states_no_readable_range_withholds_advice(stated: dict[str, Any]) -> None:
+    """A gate that cannot be read stays closed."""
+    assert codes(case(card=replace(CARD, evaluated_range=stated))) == ["OUTSIDE_EVALUATED_RANGE"]
+
+
 def test_an_unknown_category_withholds_advice() -> None:
     """The advice is about a category 4 that somebody gave; the node gives none."""
     assert codes(case(category=None)) == ["CATEGORY_UNKNOWN"]

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+)
 
 from mome_node.analysis.known_category import from_report, from_request
 
@@ -18,9 +23,19 @@ def coded(value: str, scheme: str) -> Dataset:
     return item
 
 
-def report(folder: Path, *categories: tuple[str, str], title: tuple[str, str] = ("18748-4", "LN")) -> Path:
-    """An SR with one nested code item for each category."""
-    ds = Dataset()
+def report(
+    folder: Path,
+    *categories: tuple[str, str],
+    title: tuple[str, str] = ("18748-4", "LN"),
+    flag: str = "COMPLETE",
+    cites: str = MRImageStorage,
+) -> Path:
+    """An SR about an image of its study, with one nested code item for each category."""
+    ds, image, series, study = Dataset(), Dataset(), Dataset(), Dataset()
+    ds.StudyInstanceUID = study.StudyInstanceUID = "2.25.1"
+    ds.CompletionFlag, image.ReferencedSOPClassUID = flag, cites
+    series.ReferencedSOPSequence, study.ReferencedSeriesSequence = [image], [series]
+    ds.CurrentRequestedProcedureEvidenceSequence = [study]
     ds.SOPClassUID, ds.SOPInstanceUID = ComprehensiveSRStorage, f"2.25.{len(list(folder.iterdir())) + 1}"
     ds.ConceptNameCodeSequence = [coded(*title)]
     container = Dataset()
@@ -59,7 +74,15 @@ def test_the_higher_of_two_breasts_is_the_category_of_the_exam(tmp_path: Path) -
 
 def test_a_mammography_report_does_not_count(tmp_path: Path) -> None:
     """Its category is of another exam, even when it was filed into this study."""
-    assert from_report([report(tmp_path, ("397144001", "SCT"), title=("111036", "DCM"))]) is None
+    category = ("397144001", "SCT")
+    assert from_report([report(tmp_path, category, title=("111036", "DCM"))]) is None  # Mammography CAD Report
+    assert from_report([report(tmp_path, category, title=("24606-6", "LN"))]) is None  # MG Breast Screening
+    assert from_report([report(tmp_path, category, cites=DigitalMammographyXRayImageStorageForPresentation)]) is None
+
+
+def test_a_draft_does_not_count(tmp_path: Path) -> None:
+    """The reader may still change it."""
+    assert from_report([report(tmp_path, ("397144001", "SCT"), flag="PARTIAL")]) is None
 
 
 @pytest.mark.parametrize(
@@ -73,6 +96,17 @@ def test_a_mammography_report_does_not_count(tmp_path: Path) -> None:
         ("BI-RADS 4A left. BI-RADS 2 right", None),  # two answers are none
         ("screening, high risk", None),
         ("BI-RADS 40", None),
+        ("BI-RADS 4 C left", None),  # 4C, not 4
+        ("BI-RADS 4(c)", None),
+        ("BI-RADS 4-5", None),
+        ("BI-RADS 4A-4C", None),
+        ("Mammo BI-RADS 4", None),
+        ("Ultraschall BIRADS 4", None),
+        ("MG/US: BI-RADS 4b", None),
+        ("DBT BI-RADS 4A", None),
+        ("BI-RADS 4 on outside imaging", None),
+        ("BI-RADS 4 lesion. Seen on mammography.", None),
+        ("BI-RADS 4 (2021)", None),
     ],
 )
 def test_the_request_counts_where_it_speaks_of_this_exam_alone(words: str, category: str | None) -> None:

@@ -159,7 +159,7 @@ def test_completion_can_be_asked_for_only_where_images_wait(ledger: Ledger) -> N
     with pytest.raises(LedgerError, match="has no study"):
         ledger.request_completion(STUDY)
     complete_study(ledger)
-    with pytest.raises(LedgerError, match="jobs rerun"):
+    with pytest.raises(LedgerError, match="jobs show"):
         ledger.request_completion(STUDY)
     ledger.record_instance(arrival(9))
     ledger.request_completion(STUDY)
@@ -272,7 +272,7 @@ def test_only_what_failed_can_be_retried(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="jobs complete"):
         ledger.request_retry(STUDY)
     complete_study(ledger)
-    with pytest.raises(LedgerError, match="jobs rerun"):
+    with pytest.raises(LedgerError, match="jobs show"):
         ledger.request_retry(STUDY)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,31 @@ def test_two_keys_together_where_neither_splits_alone() -> None:
     assert [len(p["instances"]) for p in grouped["dce"]["phases"]] == [12, 12, 12]
 
 
+def test_a_key_that_cuts_a_volume_in_two_is_no_phase() -> None:
+    """AcquisitionNumber may count the two halves of each volume; what it separates must overlap in space."""
+    dce = series(5, "dyn", [{"TriggerTime": t} for t in (0.0, 150_000.0, 240_000.0)])
+    dce = [
+        replace(i, attributes={**i.attributes, "AcquisitionNumber": 2 * (n // 12) + (n % 12 >= 6)})
+        for n, i in enumerate(dce)
+    ]
+    grouped = group(study(dce, *BESIDE))
+    assert [len(p["instances"]) for p in grouped["dce"]["phases"]] == [12, 12, 12]
+
+
+def test_acquisition_numbers_outrank_series_numbers() -> None:
+    """Archives renumber series; the scanner's AcquisitionNumber is what is left of the order without times."""
+    phases = [series(20 - n, "dyn", [{"AcquisitionNumber": n}], key=n) for n in range(1, 6)]
+    assert series_of_phases(group(study(*phases, *BESIDE)), *phases) == [19, 18, 17, 16, 15]
+
+
+def test_nearly_frozen_acquisition_times_give_way_to_trigger_times() -> None:
+    """Derived copies bear times of seconds apart where the phases are minutes apart."""
+    phases = [{**at(3 * n), "TriggerTime": t} for n, t in enumerate((0.0, 150_000.0, 240_000.0, 330_000.0))]
+    grouped = group(study(series(5, "dyn", phases), *BESIDE))
+    assert seconds(grouped) == [0, 150, 240, 330]
+    assert "TIMES_UNRELIABLE" in codes(grouped)
+
+
 def test_water_and_in_phase_images_interleaved_in_one_series() -> None:
     """Philips mDIXON: DERIVED water images are the dynamic; the in-phase ones are not phases of it."""
     phases = [
@@ -163,6 +189,14 @@ def test_water_and_in_phase_images_interleaved_in_one_series() -> None:
     grouped = group(study(dce, *BESIDE))
     water = {i.sop_instance_uid for i in dce if "W" in i.attributes["ImageType"]}
     assert {r["SOPInstanceUID"] for p in grouped["dce"]["phases"] for r in p["instances"]} == water
+
+
+def test_a_series_of_another_dixon_component_is_no_phase() -> None:
+    """Same grid and timing, but not water: as pre-contrast phase it would show fat vanishing."""
+    water = {**DCE, "ImageType": ["DERIVED", "PRIMARY", "DIXON", "WATER"]}
+    phases = [series(5 + n, "vibe_W", [TIMES[n]], kind=water, key=n) for n in range(4)]
+    plain = series(4, "vibe", [at(-200)])
+    assert series_of_phases(group(study(plain, *phases, *BESIDE)), plain, *phases) == [5, 6, 7, 8]
 
 
 def test_right_and_left_breast_in_series_of_their_own_are_two_dynamics() -> None:
@@ -290,6 +324,13 @@ def test_a_series_named_pre_in_another_protocol_forbids_to_guess_one() -> None:
     assert "NO_PRE" in codes(grouped)
 
 
+def test_a_pre_contrast_series_of_another_frame_of_reference_is_none() -> None:
+    """The patient got up between: equal coordinates are other places."""
+    pre = series(5, "dyn pre", [at(0)], FrameOfReferenceUID="9.9")
+    grouped = group(study(pre, series(6, "dyn post", [at(300), at(400), at(500)]), *BESIDE))
+    assert "NO_PRE" in codes(grouped)
+
+
 def test_no_delay_is_not_a_delayed_phase() -> None:
     phases = [series(5 + n, f"Ph{n + 1}/Ax dyn NO DELAY", [TIMES[n]]) for n in range(4)]
     assert "NO_PRE" not in codes(group(study(*phases, *BESIDE)))
@@ -327,6 +368,16 @@ def test_a_dynamic_that_was_broken_off_is_not_mixed_with_its_repeat() -> None:
     assert set(series_of_phases(grouped, broken, whole)) == {6}
     assert roles(grouped)[5] == "DCE_ALL"
     assert "DCE_ABORTED" in codes(grouped)
+
+
+def test_an_attempt_broken_off_in_series_of_one_phase_is_left_out() -> None:
+    """The protocol plans 1+3 phases: four complete ones follow an incomplete one."""
+    broken = series(5, "t1_dyn_1+3", [at(-100)], slices=5)
+    phases = [series(6 + n, "t1_dyn_1+3", [TIMES[n]], key=n) for n in range(4)]
+    grouped = group(study(broken, *phases, *BESIDE))
+    assert series_of_phases(grouped, *phases) == [6, 7, 8, 9]
+    assert "DCE_ABORTED" in codes(grouped)
+    assert "NO_PRE" not in codes(grouped)
 
 
 def test_images_sent_twice_under_new_uids_are_kept_once() -> None:
@@ -476,6 +527,7 @@ def test_a_fat_suppressed_t1_is_no_t2() -> None:
         (T2, "x", "T2"),
         ({**T2, "ScanOptions": "FS"}, "x", "T2_FS"),
         (T2, "T2 SPAIR", "T2_FS"),
+        (T2, "dwi", "T2"),
         (T2, "t2 不压脂", "T2"),
         (T2, "T2 non fat sat", "T2"),
         ({**T2, "InversionTime": 1900.0}, "t2 flair", "OTHER"),
@@ -499,6 +551,28 @@ def test_attributes_that_speak_for_two_weightings_leave_it_unknown() -> None:
     grouped = group(study(series(5, "dyn", TIMES), series(8, "x", kind=torn)))
     assert roles(grouped)[8] == "UNKNOWN"
     assert "undecided" in next(s["reason"] for s in grouped["series"] if s["SeriesNumber"] == 8)
+
+
+def test_images_that_turn_about_the_patient_are_projections() -> None:
+    """No word and no ImageType says so, but no acquisition turns by a few degrees from image to image."""
+    turned = [
+        image
+        for n in range(12)
+        for image in series(
+            9, "", slices=1, orientation=[round(math.cos(n / 4), 6), round(math.sin(n / 4), 6), 0, 0, 0, -1], key="turn"
+        )
+    ]
+    turned = [replace(i, sop_instance_uid=uid("turn", n)) for n, i in enumerate(turned)]
+    assert roles(group(study(series(5, "dyn", TIMES), turned, *BESIDE)))[9] == "DCE_MIP"
+
+
+def test_of_several_t2_series_the_fat_suppressed_one_is_used() -> None:
+    """As in the exams that the model was made for."""
+    plain = series(8, "t2_tse", kind=T2, slices=24, spacing_mm=1.0)
+    grouped = group(study(series(5, "dyn", TIMES), plain, *BESIDE))
+    assert grouped["t2"]["SeriesInstanceUID"] == series_uid(2, "t2_tirm")
+    assert grouped["t2"]["fat_suppressed"]
+    assert "T2_MULTIPLE" in codes(grouped)
 
 
 def test_a_silicone_series_is_never_the_t2() -> None:
@@ -595,6 +669,25 @@ def test_trace_directions_and_map_in_one_series() -> None:
     assert "DWI_DIRECTIONS_ONLY" not in codes(grouped)
 
 
+def test_a_trace_series_is_preferred_to_its_directions() -> None:
+    directions = series(7, "ep2d_diff", [B0, B800, B800, B800], kind=DWI)
+    trace = series(8, "ep2d_diff_TRACEW", [B0, B800], kind={**DWI, "ImageType": ["DERIVED", "PRIMARY", "TRACEW"]})
+    grouped = group(study(series(5, "dyn", TIMES), directions, trace))
+    assert grouped["dwi"]["SeriesInstanceUID"] == series_uid(8, "ep2d_diff_TRACEW")
+
+
+def test_a_zoomed_diffusion_series_is_second_choice() -> None:
+    """It shows one breast or a part of it, however high its b-value."""
+    zoomed = series(8, "zoomit", [B0, {"DiffusionBValue": 1000.0}], kind=DWI, field_mm=150.0)
+    assert group(study(series(5, "dyn", TIMES), zoomed, *BESIDE))["dwi"]["b_value"] == 800
+
+
+def test_a_series_named_for_its_map_that_holds_b_values_is_diffusion() -> None:
+    """ "DWI_ADC" may be the protocol: images with several b-values are no map."""
+    grouped = diffusion([B0, B800], description="DWI_ADC_protocol")
+    assert grouped["dwi"]["b_value"] == 800
+
+
 def test_a_mosaic_is_not_one_slice() -> None:
     grouped = diffusion([B0, B800], ImageType=["ORIGINAL", "PRIMARY", "DIFFUSION", "MOSAIC"])
     assert grouped["dwi"] is None
@@ -613,6 +706,7 @@ def test_a_b_value_of_zero_makes_no_diffusion_series() -> None:
     [
         ({"BodyPartExamined": "BRAIN"}, "NOT_BREAST"),
         ({"BodyPartExamined": None, "field_mm": 220.0}, "NOT_BREAST"),
+        ({"BodyPartExamined": None, "PatientPosition": "HFS"}, "NOT_BREAST"),
         ({"BodyPartExamined": None, "StudyDescription": "MRT Prostata"}, "NOT_BREAST"),
         ({"StudyDescription": "MR guided breast biopsy"}, "INTERVENTIONAL"),
         ({"StudyDescription": "Mamma Vakuumbiopsie links"}, "INTERVENTIONAL"),
@@ -638,7 +732,14 @@ def test_other_studies_are_refused(attributes: dict[str, Any], code: str) -> Non
 )
 def test_breast_exams_are_recognised_without_the_usual_words(attributes: dict[str, Any]) -> None:
     """Two pieces of evidence serve: prone position and a wide field of view need no language."""
-    assert group(study(series(5, "dyn", TIMES, **attributes), *BESIDE))["decision"] == "accept"
+    attributes = {"BodyPartExamined": "BREAST", **attributes}
+    known = {keyword: value for keyword, value in attributes.items() if value is not None}
+    plain = [[{k: v for k, v in i.attributes.items() if k not in attributes} for i in part] for part in BESIDE]
+    beside = [
+        [replace(i, attributes={**header, **known}) for i, header in zip(part, headers, strict=True)]
+        for part, headers in zip(BESIDE, plain, strict=True)
+    ]
+    assert group(study(series(5, "dyn", TIMES, **attributes), *beside))["decision"] == "accept"
 
 
 def test_two_patients_under_one_study_uid_are_refused() -> None:
@@ -714,7 +815,7 @@ def test_a_pin_breaks_a_tie_but_never_overrides_an_attribute() -> None:
     unknown = study(series(5, "dyn", TIMES), series(8, "MAMMA 7", kind=nothing))
     assert roles(group(unknown))[8] == "UNKNOWN"
     assert roles(group(unknown, rules))[8] == "T2"
-    contradicted = study(series(5, "dyn", TIMES), series(8, "MAMMA 7", [B0, B800], kind=DWI))
+    contradicted = study(series(5, "dyn", TIMES), series(8, "MAMMA 7", [B0, B800], kind=T2))
     assert roles(group(contradicted, rules))[8] == "DWI"
     subtraction = {**T2, "ImageType": ["DERIVED", "PRIMARY", "SUB"]}
     assert roles(group(study(series(8, "MAMMA 7", kind=subtraction)), rules))[8] == "DCE_SUB"

@@ -30,6 +30,13 @@ def test_a_clinical_destination_must_say_when_it_shows_advice(tmp_path: Path) ->
         settings.load(written(tmp_path, text))
 
 
+def test_in_clinical_mode_every_destination_says_when_it_shows_advice(tmp_path: Path) -> None:
+    """Whatever kind it is: nobody shall see advice because nobody thought of it."""
+    text = 'mode = "clinical"\n[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "pacs"\nport = 104\n'
+    with pytest.raises(SettingsError, match="must state advice"):
+        settings.load(written(tmp_path, text))
+
+
 def test_demonstration_advice_is_not_for_the_clinic(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="demonstrate_advice"):
         settings.load(written(tmp_path, 'mode = "clinical"\n[results]\ndemonstrate_advice = true\n'))

@@ -17,6 +17,10 @@ DOWNGRADABLE = ("4", "4A", "4B")
 """BI-RADS categories that the advice may speak about (category 4 without a letter, 4A, 4B)."""
 
 
+NOT_A_RANGE = frozenset({"n", "note"})
+"""Keys of a card's evaluated range that describe the others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """What the rules look at."""
@@ -72,10 +76,13 @@ def no_operating_point(case: Case) -> list[Reason]:
 
 
 def outside_evaluated_range(case: Case) -> list[Reason]:
-    """The exam differs from everything the model was evaluated on."""
+    """The exam differs from everything the model was evaluated on, or the card does not say on what it was."""
+    ranges = {name: r for name, r in case.card.evaluated_range.items() if r is not None and name not in NOT_A_RANGE}
+    if not ranges:
+        return [Reason("OUTSIDE_EVALUATED_RANGE", "The model's card states no range of exams it was evaluated on.")]
     return [
         Reason("OUTSIDE_EVALUATED_RANGE", f"{name.replace('_', ' ')} {_words(case.exam.get(name))}: evaluated {words}.")
-        for name, allowed in case.card.evaluated_range.items()
+        for name, allowed in ranges.items()
         if (words := _outside(case.exam.get(name), allowed)) is not None
     ]
 
@@ -112,19 +119,18 @@ RULES: tuple[Callable[[Case], list[Reason]], ...] = (
 
 
 def _outside(value: Any, allowed: Any) -> str | None:
-    """What was evaluated, in words, when `value` lies outside it; None when inside or when the card sets no range.
+    """What was evaluated, in words, when `value` lies outside it; None when inside.
 
-    Ranges: {"min": a, "max": b} for numbers, {"values": [...]} for names; an unknown value lies outside a set range.
+    Ranges: {"min": a, "max": b} for numbers, {"values": [...]} for names; an unknown value lies outside, and so does
+    every value of a range that is neither.
     """
-    if not isinstance(allowed, Mapping):
-        return None
-    if "values" in allowed:
+    if isinstance(allowed, Mapping) and "values" in allowed:
         inside = value in allowed["values"]
         return None if inside else ", ".join(map(str, allowed["values"])) or "none"
-    if "min" in allowed:
+    if isinstance(allowed, Mapping) and {"min", "max"} <= allowed.keys():
         inside = value is not None and allowed["min"] <= value <= allowed["max"]
         return None if inside else f"{allowed['min']:g} to {allowed['max']:g}"
-    return None
+    return "in a way that this node cannot read"
 
 
 def _words(value: Any) -> str:

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
 COMMAND_LINE, REPORT, REQUEST = "given at the command line", "MR report of this study", "request of this study"
 """Where a category comes from, in words."""
+
+MR_IMAGES = frozenset({MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage})
 
 CATEGORIES = {
     ("397138000", "SCT"): "0",
@@ -32,39 +35,51 @@ CATEGORIES = {
 ORDER = ("0", "1", "2", "3", "4", "4A", "4B", "4C", "5", "6")
 """Increasing: of two breasts the higher category is the exam's."""
 
-OTHER_MODALITY_TITLES = {("111036", "DCM")}
-"""Report titles of another modality: Mammography CAD Report (CID 7000 and TID 4000)."""
+MR_REPORTS = frozenset(
+    {
+        ("18748-4", "LN"),  # Diagnostic Imaging Report
+        ("25056-3", "LN"),  # MRI Report
+        ("126000", "DCM"),  # Imaging Measurement Report
+        ("126002", "DCM"),  # Dynamic Contrast MR Measurement Report
+    }
+)
+"""Titles of a report on an MRI (CID 7000, CID 7021). Any other title may be of another modality."""
 
 REQUEST_TEXTS = ("ReasonForTheRequestedProcedure", "RequestedProcedureDescription", "RequestedProcedureComments")
 IN_WORDS = re.compile(r"\bBI-?RADS\W{0,12}(?:category|cat\.?|kategorie)?\W{0,3}([0-6][ABC]?)\b", re.IGNORECASE)
-PRIOR = re.compile(r"\b(prior|previous|mammogra\w*|ultrasound|sono\w*|vor\w*aufnahme)\b", re.IGNORECASE)
+GOES_ON = re.compile(r"\s*[-/(\u2013]*\s*(?:[0-6][ABC]?|[ABC])\b", re.IGNORECASE)
+"""After a category: "4 C", "4(c)", "4-5", "4A/4C": more than one, or another than was read."""
+OF_ANOTHER_EXAM = re.compile(
+    r"\b(?:prior|previous|vor\w*|mammo\w*|mg|mmg|dbt|tomo\w*|us|ultra\w*|sono\w*|echo\w*|outside|extern\w*|ausw\w*"
+    r"|(?:19|20)\d\d)\b",
+    re.IGNORECASE,
+)
 
 
 def from_report(reports: Iterable[Path]) -> str | None:
-    """The highest category coded (CID 6027) in this study's own MR reports; `reports` are its SR files."""
-    found = {category for path in reports for category in _coded(pydicom.dcmread(path))}
+    """The highest category coded (CID 6027) in this study's own finished MR reports; `reports` are its SR files."""
+    found = {category for path in reports for category in _coded(pydicom.dcmread(path, force=True))}
     return max(found, key=ORDER.index, default=None)
 
 
 def from_request(image: Dataset) -> str | None:
-    """The category written in the request that an MR image carries (PS3.3 C.4.8, 10.6); None when there are several.
+    """The category written in the request that an MR image carries (PS3.3 C.4.8, 10.6); None when there is any doubt.
 
-    A sentence that also speaks of a prior, a mammogram or an ultrasound does not count: it may mean that exam.
+    Words of another exam anywhere in the request (a mammogram, a prior, a year) make it doubtful whose category it is.
     """
     items = [image, *image.get("RequestAttributesSequence", [])]
-    sentences = [
-        sentence
-        for item in items
-        for name in REQUEST_TEXTS
-        for sentence in re.split(r"[.;\n]", str(item.get(name, "")))
-    ]
-    found = {match[1].upper() for s in sentences if not PRIOR.search(s) for match in IN_WORDS.finditer(s)}
-    return found.pop() if len(found) == 1 else None
+    text = ". ".join(str(item.get(name, "")) for item in items for name in REQUEST_TEXTS)
+    found = list(IN_WORDS.finditer(text))
+    if OF_ANOTHER_EXAM.search(text) or any(GOES_ON.match(text[match.end() :]) for match in found):
+        return None
+    categories = {match[1].upper() for match in found}
+    return categories.pop() if len(categories) == 1 else None
 
 
 def _coded(report: Dataset) -> Iterator[str]:
     title = report.get("ConceptNameCodeSequence")
-    if not title or (title[0].get("CodeValue"), title[0].get("CodingSchemeDesignator")) in OTHER_MODALITY_TITLES:
+    named = title and (title[0].get("CodeValue"), title[0].get("CodingSchemeDesignator")) in MR_REPORTS
+    if not named or report.get("CompletionFlag") != "COMPLETE" or not _cites_mr(report):
         return
     waiting = list(report.get("ContentSequence", []))
     while waiting:
@@ -74,3 +89,14 @@ def _coded(report: Dataset) -> Iterator[str]:
             category = CATEGORIES.get((code.get("CodeValue"), code.get("CodingSchemeDesignator")))
             if category is not None:
                 yield category
+
+
+def _cites_mr(report: Dataset) -> bool:
+    """True when the report's evidence is MR images of its own study."""
+    return any(
+        image.get("ReferencedSOPClassUID") in MR_IMAGES
+        for study in report.get("CurrentRequestedProcedureEvidenceSequence", [])
+        if study.get("StudyInstanceUID") == report.get("StudyInstanceUID")
+        for series in study.get("ReferencedSeriesSequence", [])
+        for image in series.get("ReferencedSOPSequence", [])
+    )

@@ -104,7 +104,7 @@ def _read(path: Path) -> _Object:
         meta = dcmread(path, specific_tags=["SOPInstanceUID"], stop_before_pixels=True).file_meta
         return _Object(path, meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
     except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
-        raise UnreadableDicom(f"{path} is no DICOM object.", remedy="Make the result again (`jobs rerun`).") from error
+        raise UnreadableDicom(f"{path} is no DICOM object.", remedy="Make the result again (`jobs retry`).") from error
 
 
 def _store(association: Association, one: _Object, destination: Destination) -> ObjectOutcome:

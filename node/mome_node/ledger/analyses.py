@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from ..errors import LedgerError
 from .database import Database, typed
@@ -78,6 +78,33 @@ class Analyses(Database):
         sentence = f"{state}: {words}" if words else str(state)
         self._note(connection, EventKind.STATE, sentence, study=before.study_instance_uid)
 
+    def fail(self, study: str, *, up_to: int, attempt: str, words: str) -> None:
+        """The node itself failed on a study: its newest analysis, or one made for this, is FAILED and can be retried.
+
+        `up_to`: the images that were taken up; without this they would be taken up again at once, and fail again.
+        """
+        with self._write() as connection:
+            newest = select(analyses).filter_by(study_instance_uid=study).order_by(analyses.c.created_at.desc())
+            row = connection.execute(newest.limit(1)).mappings().first()
+            latest = _analysis_record(row) if row else None
+            if latest is None or latest.state.is_final:
+                now, name = self._now(), analysis_id(study, "none", attempt)
+                connection.execute(
+                    insert(analyses).values(
+                        id=name,
+                        study_instance_uid=study,
+                        generation="none",
+                        result_identity=attempt,
+                        state=State.QUEUED,
+                        created_at=now,
+                        updated_at=now,
+                    )
+                )
+                latest = _analysis(connection, name)
+            taken = update(studies).where(studies.c.study_instance_uid == study, studies.c.assembled_seq <= up_to)
+            connection.execute(taken.values(assembled_seq=up_to, complete_requested_at=None))
+            self._set_state(connection, latest, State.FAILED, words)
+
     def set_outcome(self, analysis: str, outcome: Outcome, facts: Mapping[str, Any], words: str = "") -> None:
         """What the analysis came to, and the facts that its result states (model, weights, inputs, score ...)."""
         with self._write() as connection:
@@ -138,11 +165,11 @@ class Analyses(Database):
     def record_result(self, result: ResultRecord) -> None:
         """A result object was made: from now on it is recognised when a PACS sends it back. Idempotent.
 
-        Called before the first delivery; `created_at` of a repeat is ignored.
+        Called before the first delivery; of a repeat the path and the time are kept: there it lies now.
         """
         with self._write() as connection:
-            known = select(results.c.sop_instance_uid).filter_by(sop_instance_uid=result.sop_instance_uid)
-            if connection.execute(known).first() is None:
+            known = update(results).filter_by(sop_instance_uid=result.sop_instance_uid)
+            if not connection.execute(known.values(path=result.path, created_at=result.created_at)).rowcount:
                 columns = {column.name: getattr(result, column.name) for column in results.columns}
                 connection.execute(insert(results).values(columns))
 
@@ -160,7 +187,8 @@ class Analyses(Database):
             if connection.execute(select(deliveries.c.state).filter_by(**key)).first() is None:
                 new = insert(deliveries).values(**key, state=DeliveryState.WAITING, created_at=self._now())
                 connection.execute(new)
-                self._set_state(connection, _analysis(connection, analysis), State.DELIVERING, "")
+                before = _analysis(connection, analysis)
+                self._set_state(connection, before, State.DELIVERING, before.words)
             return _delivery(connection, analysis, destination)
 
     def attempt_failed(self, analysis: str, destination: str, words: str, *, next_try_at: datetime | None) -> None:
@@ -168,6 +196,8 @@ class Analyses(Database):
         state = DeliveryState.WAITING if next_try_at else DeliveryState.FAILED
         with self._write() as connection:
             before = _delivery(connection, analysis, destination)
+            if before.state is not DeliveryState.WAITING:  # cancelled while it was tried: it stays so
+                return
             self._set_delivery(connection, before, state, words, attempts=before.attempts + 1, next_try_at=next_try_at)
             if state is DeliveryState.FAILED:
                 self._set_state(connection, _analysis(connection, analysis), State.FAILED, f"{destination}: {words}")
@@ -188,7 +218,12 @@ class Analyses(Database):
                 next_try_at=None,
                 delivered_at=now,
             )
-            self._end_if_all_delivered(connection, analysis)
+            superseded = _analysis(connection, analysis)
+            if superseded.state is State.SUPERSEDED:
+                late = f"{superseded.words} Its result reached {destination} all the same: withdraw it there."
+                self._set_state(connection, superseded, State.SUPERSEDED, late)
+            else:
+                self._end_if_all_delivered(connection, analysis)
 
     def cancel_delivery(self, analysis: str, destination: str, words: str) -> None:
         """Not delivered and no longer wanted, e.g. superseded by a newer generation."""
@@ -229,11 +264,12 @@ class Analyses(Database):
         return f"the result is sent again to {', '.join(delivery.destination for delivery in again)}."
 
     def _reopen_analysis(self, connection: Connection, latest: AnalysisRecord) -> str:
-        if latest.state not in (State.FAILED, State.PARKED, State.CANCELLED):
+        if latest.state not in (State.FAILED, State.PARKED, State.CANCELLED, State.NOT_ANALYSED):
             raise LedgerError(
                 f"Nothing of study {latest.study_instance_uid} has failed: it is {latest.state}.",
-                remedy="`mome-node jobs rerun` makes another result of the same images.",
+                remedy="`mome-node jobs show` tells its story.",
             )
+        connection.execute(delete(deliveries).filter_by(analysis_id=latest.id))  # they were of the attempt that ended
         row = update(studies).filter_by(study_instance_uid=latest.study_instance_uid)
         now = self._now()
         again = {"assembled_seq": 0, "crashes": 0, "retries": studies.c.retries + 1, "complete_requested_at": now}

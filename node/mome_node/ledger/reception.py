@@ -143,7 +143,7 @@ class Reception(Database):
             if not record.has_new_images:
                 raise LedgerError(
                     f"Study {study} has no image that waits for an analysis.",
-                    remedy="`mome-node jobs show` says what became of it; `jobs rerun` analyses the same images again.",
+                    remedy="`mome-node jobs show` says what became of it.",
                 )
             connection.execute(
                 update(studies).where(studies.c.study_instance_uid == study).values(complete_requested_at=self._now())

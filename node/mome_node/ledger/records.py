@@ -27,7 +27,7 @@ class State(StrEnum):
     DELIVERED = "delivered"  # analysed, and every destination has the result
     NOT_ANALYSED = "not_analysed"  # refused for a coded reason; every destination that gets a report has it
     FAILED = "failed"  # a person must act
-    PARKED = "parked"  # killed the computation too often; a person must act
+    PARKED = "parked"  # waits for a person, e.g. images that came after a result was delivered
     SUPERSEDED = "superseded"  # a newer generation of the same study took its place
     CANCELLED = "cancelled"
     WITHDRAWN = "withdrawn"  # delivered, then taken back by a rejection note

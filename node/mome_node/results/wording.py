@@ -194,9 +194,7 @@ def rejected(findings: Findings, vocabulary: Vocabulary) -> Lines:
         number = "-" if s.number is None else str(s.number)
         alike.setdefault((s.description, s.role, s.reason), []).append(number)
     return [
-        vocabulary.say(
-            "inputs.rejected", number=", ".join(numbers), description=description, role=role, reason=reason
-        )
+        vocabulary.say("inputs.rejected", number=", ".join(numbers), description=description, role=role, reason=reason)
         for (description, role, reason), numbers in alike.items()
     ]
 
