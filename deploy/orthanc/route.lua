@@ -1,4 +1,4 @@
 -- Route every study that has been quiet for StableAge seconds to the node, as a PACS would.
 function OnStableStudy(study, tags, metadata)
-  SendToModality(study, 'node')
+  RestApiPost('/modalities/node/store', '{"Resources": ["' .. study .. '"], "Synchronous": false}')
 end

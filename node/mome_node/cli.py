@@ -56,6 +56,8 @@ def main(context: click.Context, config: Path | None, verbose: bool) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(name)s %(levelname)s %(message)s",
     )
+    if not verbose:  # what goes wrong with a peer is said in the node's own words
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     context.obj = config
 
 

@@ -231,7 +231,7 @@ def _take_up(job: str) -> str:
         return ""  # more images came while this job waited: a newer one takes up all of them
     if not (work / "input.json").exists():  # else it was killed before this step was recorded: the job's time stays
         _prepare(study, int(up_to), int(withdrawals), work)
-    began = time.monotonic()
+    began = datetime.now(UTC)
     pipeline.group_series(work, context)
     identity = pipeline.result_identity(context, int(withdrawals))
     analysis = ledger.begin_analysis(study, pipeline.generation(work), identity, up_to=int(up_to))
@@ -241,8 +241,8 @@ def _take_up(job: str) -> str:
     if late := _make_room(analysis, asked=int(retries) > 0):
         ledger.set_state(analysis.id, State.PARKED, late)
         return ""
-    ledger.stage_started(analysis.id, "group_series")
-    ledger.stage_ended(analysis.id, "group_series", f"{time.monotonic() - began:.1f} s")
+    ledger.stage_started(analysis.id, "group_series", at=began)
+    ledger.stage_ended(analysis.id, "group_series")
     return analysis.id
 
 

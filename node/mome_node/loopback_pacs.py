@@ -29,6 +29,11 @@ from .settings import Destination
 AE_TITLE = "PACS"
 ROUTE_AFTER_S = 2
 ORTHANC_PLACES = ("Orthanc", "/usr/sbin/Orthanc")
+ROUTE = """
+function OnStableStudy(study, tags, metadata)
+  RestApiPost('/modalities/node/store', '{"Resources": ["' .. study .. '"], "Synchronous": false}')
+end
+"""
 
 
 class Pacs(Protocol):
@@ -107,7 +112,7 @@ def _orthanc(program: str, folder: Path, node: Destination) -> Iterator[_Orthanc
     port, http_port = free_port(), free_port()
     folder.mkdir(parents=True, exist_ok=True)
     route = folder / "route.lua"
-    route.write_text("function OnStableStudy(study, tags, metadata)\n  SendToModality(study, 'node')\nend\n")
+    route.write_text(ROUTE)
     configuration = {
         "Name": "PACS on loopback",
         "StorageDirectory": str(folder / "storage"),
@@ -120,6 +125,7 @@ def _orthanc(program: str, folder: Path, node: Destination) -> Iterator[_Orthanc
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "StableAge": ROUTE_AFTER_S,
+        "SyncStorageArea": False,  # this archive lives as long as the demo
         "LuaScripts": [str(route)],
         "DicomModalities": {"node": [node.ae_title, node.host, node.port]},
         "Plugins": [],

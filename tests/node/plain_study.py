@@ -105,3 +105,29 @@ def study(*parts: Iterable[Instance]) -> Study:
     """The study of several series."""
     instances = [item for part in parts for item in part]
     return Study(uid("study"), tuple(sorted(instances, key=lambda i: i.sop_instance_uid)))
+
+
+# ------------------------------------------------------------------ parts of studies, and what an answer says
+TIMES = [at(0), at(150), at(240), at(330)]
+B0, B800 = {"DiffusionBValue": 0.0}, {"DiffusionBValue": 800.0}
+BESIDE = [series(2, "t2_tirm", kind=STIR), series(3, "dwi", [B0, B800], kind=DWI), series(4, "adc", kind=ADC)]
+RIGHT: dict[str, Any] = {"orientation": SAGITTAL, "first_mm": 40.0, "slices": 15, "spacing_mm": 5.0, "field_mm": 200.0}
+LEFT = {**RIGHT, "first_mm": -110.0}
+
+
+def codes(grouped: dict[str, Any]) -> set[str]:
+    return {problem["code"] for problem in grouped["problems"]}
+
+
+def roles(grouped: dict[str, Any]) -> dict[int, str]:
+    return {s["SeriesNumber"]: s["role"] for s in grouped["series"]}
+
+
+def seconds(grouped: dict[str, Any]) -> list[float | None]:
+    return [phase["t_rel_s"] for phase in grouped["dce"]["phases"]]
+
+
+def series_of_phases(grouped: dict[str, Any], *parts: list[Instance]) -> list[int]:
+    """SeriesNumber of each phase."""
+    number = {i.sop_instance_uid: i.attributes["SeriesNumber"] for part in parts for i in part}
+    return [number[phase["instances"][0]["SOPInstanceUID"]] for phase in grouped["dce"]["phases"]]

@@ -80,6 +80,14 @@ def test_attributes_are_plain_values(tmp_path: Path) -> None:
     assert {type(v) for v in attributes.values()} <= {str, int, float, list}
 
 
+def test_one_value_that_is_no_number_loses_no_image(tmp_path: Path) -> None:
+    """Everything else of the object is as good as before."""
+    (tmp_path / "a.dcm").write_bytes(as_bytes(mr_image(EchoTime="90.5")).replace(b"90.5", b"9x.5"))
+    (study,), unusable = headers.read_folder(tmp_path)
+    assert unusable == []
+    assert study.instances[0].attributes["SeriesNumber"] == 4
+
+
 def test_private_b_values_are_known_by_their_creator_in_any_block(tmp_path: Path) -> None:
     """A PACS may move a private block; the same element of another creator is no b-value."""
     moved, foreign = mr_image(SOPInstanceUID="1.2.11"), mr_image(SOPInstanceUID="1.2.12")

@@ -192,6 +192,12 @@ def test_pixels_that_cannot_be_decoded_are_refused_in_words(tmp_path: Path) -> N
     assert "uncompressed" in error.remedy
 
 
+def test_a_slope_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    """Stored values without their slope are no intensities; a guess would be silent."""
+    instances = [replace(i, attributes={**i.attributes, "RescaleSlope": "2,5"}) for i in dynamic(tmp_path)]
+    assert refused(study(instances), group(study(instances))).code == "PIXELS_UNREADABLE"
+
+
 def test_a_missing_file_is_not_a_traceback(tmp_path: Path) -> None:
     instances = dynamic(tmp_path)
     instances[0].path.unlink()

@@ -14,8 +14,8 @@ from ..volume import Volume
 AXES = ("sagittal", "coronal", "axial")  # of the slice normal: along x, y, z of the patient (LPS)
 
 NOT_USED = {
-    "dwi": ("NO_DWI", "FOR_MISMATCH", "FIELD_OF_VIEW_SMALL", "SEQUENCE_UNREADABLE"),
-    "t2": ("NO_T2", "FOR_MISMATCH", "FIELD_OF_VIEW_SMALL", "SEQUENCE_UNREADABLE"),
+    "dwi": ("NO_DWI", "FOR_MISMATCH", "FIELD_OF_VIEW_SMALL", "SEQUENCE_UNREADABLE", "GEOMETRY_IRREGULAR"),
+    "t2": ("NO_T2", "FOR_MISMATCH", "FIELD_OF_VIEW_SMALL", "SEQUENCE_UNREADABLE", "GEOMETRY_IRREGULAR"),
 }
 """Problems that explain why a sequence is missing, by role."""
 

@@ -105,6 +105,7 @@ class ComputeChild:
             [sys.executable, "-m", __name__, self._settings.model_dump_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,  # nothing is left to be flushed into the pipe of a dead child
         )
         hello = self._read(START_TIMEOUT_S)
         if "error" in hello:

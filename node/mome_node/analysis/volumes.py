@@ -84,11 +84,11 @@ def _is_native(instance: Instance) -> bool:
 def _dynamic(dce: Mapping[str, Any], instances: Mapping[str, Instance]) -> Volume:
     phases = [_slices(phase["instances"], instances) for phase in dce["phases"]]
     series = tuple(dict.fromkeys(s.instance.series_instance_uid for phase in phases for s in phase))
-    first = phases[0][0]
-    if min(first.rows, first.columns) < SMALLEST_MATRIX:
+    size = phases[0][0].size
+    if min(size) < SMALLEST_MATRIX:
         raise StudyRefused(
             "MATRIX_TOO_SMALL",
-            f"The dynamic has images of {first.rows} x {first.columns} pixels.",
+            f"The dynamic has images of {size[0]} x {size[1]} pixels.",
             remedy=f"The model needs at least {SMALLEST_MATRIX} x {SMALLEST_MATRIX}.",
             series=series,
         )
@@ -146,12 +146,12 @@ def covered(dce: Volume, other: Volume) -> float:
     return float(np.mean(np.all((inside >= -0.5) & (inside <= size - 0.5), axis=1)))
 
 
-def _single(slices: Sequence[Slice]) -> Volume:
+def _single(slices: Sequence[Image]) -> Volume:
     stack = _stack(slices)
     return Volume(_joined([_pixels(stack.slices)]), stack.affine)
 
 
-def _mean_over_directions(slices: Sequence[Slice]) -> Volume:
+def _mean_over_directions(slices: Sequence[Image]) -> Volume:
     """The trace, or the mean of the diffusion directions: one image per position leaves."""
     directions = _by_position(slices)
     counts = {len(group) for group in directions}
@@ -176,71 +176,32 @@ class _Undecodable(Exception):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Slice:
-    """One slice to be decoded."""
-
-    instance: Instance
-    frame: int  # from 0
-    attributes: Attributes  # with those of the frame
-
-    @property
-    def rows(self) -> int:
-        return int(self.attributes.get("Rows", 0))
-
-    @property
-    def columns(self) -> int:
-        return int(self.attributes.get("Columns", 0))
-
-    @property
-    def orientation(self) -> list[float]:
-        return _placing(self.attributes, "ImageOrientationPatient", 6)
-
-    @property
-    def position(self) -> list[float]:
-        return _placing(self.attributes, "ImagePositionPatient", 3)
-
-    @property
-    def pixel_spacing(self) -> list[float]:
-        return _placing(self.attributes, "PixelSpacing", 2)
-
-    @property
-    def rescale(self) -> tuple[float, float]:
-        """Slope and intercept."""
-        return float(self.attributes.get("RescaleSlope", 1)), float(self.attributes.get("RescaleIntercept", 0))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class RegularStack:
     """Slices along their normal, on one regular grid."""
 
-    slices: list[Slice]
+    slices: list[Image]
     affine: npt.NDArray[np.float64]
 
 
-def _placing(attributes: Attributes, keyword: str, count: int) -> list[float]:
-    value = attributes.get(keyword)
-    if not isinstance(value, list) or len(value) != count:
-        raise _Irregular(f"{keyword} is missing")
-    return [float(v) for v in value]
-
-
-def _slices(references: Sequence[Mapping[str, Any]], instances: Mapping[str, Instance]) -> list[Slice]:
-    found = []
+def _slices(references: Sequence[Mapping[str, Any]], instances: Mapping[str, Instance]) -> list[Image]:
+    found: list[Image] = []
     for reference in references:
         instance = instances[reference["SOPInstanceUID"]]
         if not instance.frames:
-            found.append(Slice(instance, 0, instance.attributes))
+            found.append(Image(instance, None, instance.attributes))
             continue
         numbers = reference["frames"] or range(1, len(instance.frames) + 1)
-        found += [Slice(instance, n - 1, {**instance.attributes, **instance.frames[n - 1]}) for n in numbers]
+        found += [Image(instance, n, {**instance.attributes, **instance.frames[n - 1]}) for n in numbers]
     return found
 
 
-def _stack(slices: Sequence[Slice]) -> RegularStack:
+def _stack(slices: Sequence[Image]) -> RegularStack:
     """Raises _Irregular unless the slices are one regular volume."""
+    if not all(s.is_placed for s in slices):
+        raise _Irregular("images without position, orientation or pixel spacing")
     positions = np.array([s.position for s in slices], float)
     orientations = np.array([s.orientation for s in slices], float)
-    if len({(s.rows, s.columns) for s in slices}) > 1:
+    if len({s.size for s in slices}) > 1:
         raise _Irregular("images of different size")
     spacings = np.array([s.pixel_spacing for s in slices], float)
     if np.abs(spacings - spacings[0]).max() > 0.01 * spacings[0].min():
@@ -254,42 +215,39 @@ def _stack(slices: Sequence[Slice]) -> RegularStack:
 
 def _check_same_grid(one: RegularStack, other: RegularStack) -> None:
     """Raises _Irregular unless both grids agree to a tenth of a voxel."""
-    a, b = one.slices[0], other.slices[0]
-    if (len(one.slices), a.rows, a.columns) != (len(other.slices), b.rows, b.columns):
+    size = one.slices[0].size
+    if (len(one.slices), size) != (len(other.slices), other.slices[0].size):
         raise _Irregular("phases of different size")
-    corner = np.array([a.columns - 1, a.rows - 1, len(one.slices) - 1, 1.0])
+    corner = np.array([size[1] - 1, size[0] - 1, len(one.slices) - 1, 1.0])
     for index in (np.array([0, 0, 0, 1.0]), corner):
         apart = np.linalg.inv(one.affine) @ (other.affine @ index) - index
         if np.abs(apart[:3]).max() > 0.1:
             raise _Irregular("phases on different grids")
 
 
-def _by_position(slices: Sequence[Slice]) -> list[list[Slice]]:
+def _by_position(slices: Sequence[Image]) -> list[list[Image]]:
     """Slices grouped by position along the normal."""
-    direction = slice_geometry.normal(slices[0].orientation)
-    groups: list[list[Slice]] = []
+    if not all(s.is_placed for s in slices):
+        raise _Irregular("images without position, orientation or pixel spacing")
+    groups: list[list[Image]] = []
     last = -np.inf
-    ordered = sorted(
-        slices, key=lambda s: (float(direction @ np.array(s.position)), s.instance.sop_instance_uid, s.frame)
-    )
-    for item in ordered:
-        height = float(direction @ np.array(item.position))
-        if height - last > slice_geometry.SAME_POSITION_MM:
+    for item in sorted(slices, key=lambda s: (s.height, s.uid, s.frame or 0)):
+        if item.height - last > slice_geometry.SAME_POSITION_MM:
             groups.append([])
-            last = height
+            last = item.height
         groups[-1].append(item)
     return groups
 
 
 # ------------------------------------------------------------------ pixels
-def _pixels(slices: Sequence[Slice]) -> npt.NDArray[Any]:
+def _pixels(slices: Sequence[Image]) -> npt.NDArray[Any]:
     """Rescaled values (W, H, D): column i, row j, slice k. int16 where nothing is rescaled and the values fit."""
-    scales = {s.rescale for s in slices}
+    scales = [_rescale(s) for s in slices]
     planes = _decoded(slices)
-    if scales != {(1.0, 0.0)}:
+    if set(scales) != {(1.0, 0.0)}:
         planes = [
             plane.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-            for plane, (slope, intercept) in zip(planes, (s.rescale for s in slices), strict=True)
+            for plane, (slope, intercept) in zip(planes, scales, strict=True)
         ]
     volume = np.stack(planes, axis=-1).transpose(1, 0, 2)
     if volume.dtype.kind in "iu" and volume.dtype != np.int16:
@@ -298,26 +256,32 @@ def _pixels(slices: Sequence[Slice]) -> npt.NDArray[Any]:
     return volume
 
 
-def _decoded(slices: Sequence[Slice]) -> list[npt.NDArray[Any]]:
+def _rescale(image: Image) -> tuple[float, float]:
+    """Slope and intercept (PS3.3 C.11.1); values are as stored where they are absent."""
+    slope, intercept = image.number("RescaleSlope"), image.number("RescaleIntercept")
+    if (slope is None and image.text("RescaleSlope")) or (intercept is None and image.text("RescaleIntercept")):
+        raise _Undecodable("the rescale slope or intercept is no number")
+    return 1.0 if slope is None else slope, intercept or 0.0
+
+
+def _decoded(slices: Sequence[Image]) -> list[npt.NDArray[Any]]:
     """Stored values (rows, columns) of each slice; a multi-frame file is opened once."""
     wanted: dict[str, list[int]] = {}
     for n, item in enumerate(slices):
-        wanted.setdefault(item.instance.sop_instance_uid, []).append(n)
+        wanted.setdefault(item.uid, []).append(n)
     planes: list[npt.NDArray[Any]] = [np.zeros((0, 0))] * len(slices)
     for numbers in wanted.values():
-        instance = slices[numbers[0]].instance
-        ordered = sorted(numbers, key=lambda n: slices[n].frame)
-        decoded = _decode(instance, [slices[n].frame for n in ordered])
-        for n, plane in zip(ordered, decoded, strict=True):
-            if plane.shape != (slices[n].rows, slices[n].columns):
-                raise _Undecodable(
-                    f"an image of {plane.shape} where {slices[n].rows} x {slices[n].columns} was announced"
-                )
+        frames = [(slices[n].frame or 1) - 1 for n in numbers]
+        decoded = _decode(slices[numbers[0]].instance, frames)
+        for n, plane in zip(numbers, decoded, strict=True):
+            if plane.shape != slices[n].size:
+                raise _Undecodable(f"an image of {plane.shape} where {slices[n].size} was announced")
             planes[n] = plane
     return planes
 
 
 def _decode(instance: Instance, frames: Sequence[int]) -> list[npt.NDArray[Any]]:
+    """Frames (from 0) of an object."""
     try:
         if not instance.frames:
             return [pydicom.dcmread(instance.path).pixel_array]

@@ -137,10 +137,13 @@ class Analyses(Database):
             return tuple(_analysis_record(row) for row in connection.execute(wish).mappings())
 
     # ------------------------------------------------------------------ stages
-    def stage_started(self, analysis: str, stage: str) -> None:
-        """The analysis is RUNNING in this stage; started again after a kill, it counts a further attempt."""
+    def stage_started(self, analysis: str, stage: str, *, at: datetime | None = None) -> None:
+        """The analysis is RUNNING in this stage; started again after a kill, it counts a further attempt.
+
+        `at`: when it began, for the stage that runs before the analysis has its name.
+        """
         with self._write() as connection:
-            before, now = _analysis(connection, analysis), self._now()
+            before, now = _analysis(connection, analysis), at or self._now()
             again = update(stages).filter_by(analysis_id=analysis, stage=stage)
             again = again.values(attempts=stages.c.attempts + 1, started_at=now, ended_at=None, words="")
             if not connection.execute(again).rowcount:

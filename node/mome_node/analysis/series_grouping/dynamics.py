@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,7 +44,6 @@ class Dynamic:
     incomplete: tuple[Stack, ...] = ()
     copies: tuple[Stack, ...] = ()
     aborted: tuple[Stack, ...] = ()  # of an attempt before
-    timeline: Timeline | None = field(default=None)
 
     @property
     def is_usable(self) -> bool:
@@ -105,7 +104,7 @@ def read_family(family: Family, vocabulary: Vocabulary) -> list[Dynamic]:
 def _read(
     complete: Sequence[Stack], incomplete: Sequence[Stack], copies: Sequence[Stack], vocabulary: Vocabulary
 ) -> list[Dynamic]:
-    if not _is_dynamic(complete, incomplete, vocabulary):
+    if not _is_dynamic(complete, vocabulary):
         return []
     whole = timeline([*complete, *incomplete])
     aborted, rest = _aborted(whole, incomplete)
@@ -141,12 +140,11 @@ def _read(
             incomplete=tuple(dropped),
             copies=tuple(copies),
             aborted=tuple(aborted),
-            timeline=order,
         )
     ]
 
 
-def _is_dynamic(complete: Sequence[Stack], incomplete: Sequence[Stack], vocabulary: Vocabulary) -> bool:
+def _is_dynamic(complete: Sequence[Stack], vocabulary: Vocabulary) -> bool:
     """Three stacks or more, several in one series, or two of which one is named pre-contrast and one not."""
     if len(complete) < 2:
         return False
