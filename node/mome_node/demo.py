@@ -25,7 +25,7 @@ from .settings import Destination, load
 Say = Callable[[str], None]
 
 NODE_TITLE, MODALITY_TITLE = "MOME", "MODALITY"
-SEED = 20250401  # a benign lesion of category 4A
+SEED = 20250401  # a malignant lesion: the overlay has something to show
 QUIET_S = 3
 START_TIMEOUT_S = 60.0
 RESULT_TIMEOUT_S = 420.0

@@ -13,6 +13,7 @@ import numpy as np
 from ..findings import Problem
 from ..volume import FloatArray, Volume
 
+MOST_ASYMMETRY = 100.0  # where nothing darkens at all, the quotient says no more than this
 COARSE_MM = 5.0  # voxels are averaged to about this size first: noise and single vessels do not decide
 
 
@@ -31,7 +32,7 @@ def measure(dce: Volume) -> dict[str, float]:
     low, high = np.percentile(change, [1, 99])
     return {
         "enhancement_p99": float(high),
-        "enhancement_asymmetry": float(max(high, 0.0) / max(abs(min(low, 0.0)), 1e-3)),
+        "enhancement_asymmetry": float(min(max(high, 0.0) / max(-low, 1e-3), MOST_ASYMMETRY)),
     }
 
 
