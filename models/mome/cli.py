@@ -79,6 +79,7 @@ def train(out: Path, minutes: float | None, cache: Path | None, threads: int) ->
     from .demonstration import make_weights
 
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # denormal numbers are slow on CPUs
     with tempfile.TemporaryDirectory() as scratch:
         folder = cache or Path(scratch)
         digest = make_weights(out, folder, minutes, processes=threads, say=lambda text: click.echo(text, err=True))

@@ -29,8 +29,12 @@ def make_weights(out: Path, cache: Path, minutes: float | None, *, processes: in
     validation = built(cache, "validation", VALIDATION, 1, processes, say)
     recipe = Recipe() if minutes is None else shortened(Recipe(), minutes, several)
     network = Mome(DEMONSTRATION)
-    train(network, single, several, validation, recipe, checkpoint=out.with_suffix(".checkpoint"), say=say)
-    return finish(out, network, recipe, processes=processes, say=say)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint = out.with_name(out.stem + ".checkpoint.safetensors")
+    train(network, single, several, validation, recipe, checkpoint=checkpoint, say=say)
+    digest = finish(out, network, recipe, processes=processes, say=say)
+    checkpoint.unlink()
+    return digest
 
 
 def finish(out: Path, network: Mome, recipe: Recipe, *, processes: int, say: Say) -> str:

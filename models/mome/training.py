@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
@@ -155,7 +156,7 @@ def train(
     checkpoint: Path,
     say: Say,
 ) -> None:
-    """Train in place; the state goes to `checkpoint` every 400 steps of stage 2."""
+    """Train in place; the tensors go to `checkpoint` (safetensors) after stage 1 and every 400 steps of stage 2."""
     initialise(network, recipe.seed)
     heads = AuxiliaryHeads(network.config)
     rng = np.random.default_rng(recipe.seed)
@@ -172,7 +173,7 @@ def train(
         return second_loss(network, heads, volumes, lesions, labels, fewer, recipe)
 
     def look(step: int) -> None:
-        torch.save(network.state_dict(), checkpoint)
+        save_file(network.state_dict(), checkpoint)
         found = scores(network, validation)
         say(
             f"step {step}: "
@@ -180,7 +181,7 @@ def train(
         )
 
     stage("stage 1", network, heads, first, recipe.first_steps, recipe.first_rate, recipe, say, None)
-    torch.save(network.state_dict(), checkpoint.with_suffix(".stage1"))
+    save_file(network.state_dict(), checkpoint)
     stage("stage 2", network, heads, second, recipe.second_steps, recipe.second_rate, recipe, say, look)
 
 

@@ -111,3 +111,10 @@ def test_the_table_for_people_names_every_series(answered: tuple[dict, dict]) ->
         assert series["role"] in text
     for problem in answer["problems"]:
         assert problem["message"] in text
+
+
+def test_the_documented_schema_is_the_tested_one() -> None:
+    """docs/grouping.md points integrators to a copy."""
+    root = Path(__file__).parents[2]
+    documented = root / "docs" / "grouping_report.schema.json"
+    assert documented.read_bytes() == (root / "tests" / "data" / "grouping_report.schema.json").read_bytes()

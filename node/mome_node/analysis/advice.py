@@ -78,6 +78,8 @@ def no_operating_point(case: Case) -> list[Reason]:
 def outside_evaluated_range(case: Case) -> list[Reason]:
     """The exam differs from everything the model was evaluated on, or the card does not say on what it was."""
     ranges = {name: r for name, r in case.card.evaluated_range.items() if r is not None and name not in NOT_A_RANGE}
+    if "dwi" not in case.score.made["sequences"]:
+        ranges.pop("b_value", None)  # of a sequence that the score does not rest on
     if not ranges:
         return [Reason("OUTSIDE_EVALUATED_RANGE", "The model's card states no range of exams it was evaluated on.")]
     return [
