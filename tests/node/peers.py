@@ -251,10 +251,10 @@ class Orthanc:
 
 
 @contextlib.contextmanager
-def orthanc(folder: Path, *, node_port: int = 0, **options: Any) -> Iterator[Orthanc]:
+def orthanc(folder: Path, *, node_port: int = 0, dicom_port: int = 0, **options: Any) -> Iterator[Orthanc]:
     """Orthanc with its storage in `folder`, knowing the node as modality "node"."""
     folder.mkdir(parents=True, exist_ok=True)
-    pacs = Orthanc(free_port(), free_port())
+    pacs = Orthanc(dicom_port or free_port(), free_port())
     configuration = {
         "Name": "test PACS",
         "StorageDirectory": str(folder / "storage"),

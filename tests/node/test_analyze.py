@@ -162,14 +162,19 @@ def test_what_is_not_dicom_is_named_and_the_rest_goes_on(written: Written, tmp_p
         assert any(name in line for line in said)
 
 
-def test_a_truncated_phase_is_refused_by_name(written: Written, tmp_path: Path) -> None:
-    """Pixel data cut short in one slice of the dynamic: no score on half a phase."""
+def test_a_truncated_slice_costs_its_phase_and_the_advice(written: Written, tmp_path: Path) -> None:
+    """Pixel data cut short in one slice: the file is named, its phase is not used, and the report says so."""
     folder = copy(written, tmp_path / "in")
     victim = sorted((folder / "009").iterdir())[30]
     victim.write_bytes(victim.read_bytes()[:-1000])
-    outcome = analyzed(folder, tmp_path / "out")
-    assert outcome.status == "not_analysed"
-    assert outcome.reasons == ("PIXELS_UNREADABLE",)
+    said: list[str] = []
+    (outcome,) = analyze_folder(folder, tmp_path / "out", SETTINGS, say=said.append)
+    found = findings(outcome)
+    assert any(victim.name in line for line in said)
+    assert found.used[0].phases == 6
+    assert "PHASE_INCOMPLETE_DROPPED" in {problem.code for problem in found.problems}
+    assert found.advice is not None
+    assert "PHASE_INCOMPLETE_DROPPED" in {reason.code for reason in found.advice.reasons}
 
 
 def test_mixed_patients_are_refused_without_an_object(written: Written, tmp_path: Path) -> None:

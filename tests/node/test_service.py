@@ -313,8 +313,30 @@ def test_a_pacs_that_is_down_gets_its_results_later(tmp_path: Path) -> None:
         assert storescu(study.files[0].parents[1], port).returncode == 0
         peers.wait_until("a failed attempt", lambda: node.state(uid) is State.DELIVERING, limit_s=120)
         peers.wait_until("its words", lambda: "pacs:" in node.command("jobs", "list").stdout, limit_s=30)
-        with peers.orthanc(tmp_path / "pacs", DicomPort=closed) as pacs:
+        with peers.orthanc(tmp_path / "pacs", dicom_port=closed) as pacs:
             wait_for_results(pacs, uid, limit_s=60)
+
+
+def test_a_computation_that_keeps_failing_ends_visibly_and_can_be_retried(tmp_path: Path) -> None:
+    """Three time-outs: the reader gets "not analysed, because ...", the queue goes on; mended, a retry delivers."""
+    study = write_study(tmp_path / "phantom", 17)
+    uid = study.study_instance_uid
+    with peers.orthanc(tmp_path / "pacs") as pacs:
+        config, port = configured(tmp_path, pacs.dicom_port)
+        healthy = config.read_text()
+        config.write_text(healthy + "[model]\ntimeout_s = 0.01\n")
+        with serving(config) as node:
+            assert storescu(study.files[0].parents[1], port).returncode == 0
+            failed = wait_for_results(pacs, uid)["SR"]
+            peers.wait_until("the end", lambda: node.state(uid) is State.FAILED, limit_s=30)
+            assert "COMPUTE_FAILED" in node.command("jobs", "show", uid).stdout
+            assert "AI score" not in text_of(failed)
+        config.write_text(healthy)
+        with serving(config) as node:
+            assert node.command("jobs", "retry", uid).returncode == 0
+            peers.wait_until("the result", lambda: node.state(uid) is State.DELIVERED, limit_s=120)
+            reports = [text_of(ds) for ds in results_in(pacs, uid) if ds.Modality == "SR"]
+            assert sorted("AI score" in said for said in reports) == [False, True]
 
 
 def test_images_that_come_after_the_delivery_wait_for_a_person(
@@ -347,7 +369,8 @@ def test_a_second_node_on_the_same_state_folder_is_refused(place: tuple[Node, pe
 def test_clinical_mode_refuses_weights_without_patients(tmp_path: Path) -> None:
     """Demonstration weights know nothing about patients: the node does not even start."""
     config, _ = configured(tmp_path, peers.free_port())
-    config.write_text('mode = "clinical"\n' + config.read_text())
+    stated = config.read_text().replace('name = "pacs"', 'name = "pacs"\nadvice = "never"')
+    config.write_text('mode = "clinical"\n' + stated)
     line = [sys.executable, "-m", "mome_node.cli", "--config", str(config), "serve"]
     refused = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert refused.returncode == 1

@@ -70,7 +70,7 @@ def dynamic_problems(
 ) -> Problems:
     """Why there is no dynamic, or what is wrong with the chosen one and which others there are."""
     if not chosen:
-        return [_no_dynamic(dynamics, role_of, kinds)]
+        return [_no_dynamic(dynamics, role_of, kinds, splits)]
     found = [problem for dynamic in chosen for problem in dynamic.problems]
     found += _other_dynamics(chosen, role_of, kinds, splits)
     if refused := [uid for d in dynamics if d.refused for uid in d.series]:
@@ -86,7 +86,9 @@ def dynamic_problems(
     return found + _sides(chosen)
 
 
-def _no_dynamic(dynamics: Sequence[Dynamic], role_of: Mapping[str, Role], kinds: Sequence[Kind]) -> Problem:
+def _no_dynamic(
+    dynamics: Sequence[Dynamic], role_of: Mapping[str, Role], kinds: Sequence[Kind], splits: Mapping[str, Split]
+) -> Problem:
     refused = [d for d in dynamics if d.refused]
     if refused:
         words = f"No pre-contrast phase: {refused[0].refused}. Send the pre-contrast series of the same grid."
@@ -95,6 +97,12 @@ def _no_dynamic(dynamics: Sequence[Dynamic], role_of: Mapping[str, Role], kinds:
     if posts:
         words = "Post-contrast images exist, but no pre-contrast phase on their grid. Send the pre-contrast series."
         return Problem.of("NO_PRE", words, posts)
+    nowhere = [
+        k.uid for k in kinds if k.is_native and k.weighting == "t1" and k.uid in splits and splits[k.uid].unplaced
+    ]
+    if nowhere:
+        words = "Native T1 series came, but without position or orientation. Send them again with their geometry."
+        return Problem.of("NO_DCE", words, nowhere)
     derived = [uid for uid, (role, _) in role_of.items() if role in ("DCE_SUB", "DCE_MIP")]
     if derived:
         missing = _missing_numbers(kinds)
