@@ -43,6 +43,7 @@ def run(out: Path, *, seed: int | None, keep: bool, pacs: str, say: Say) -> None
 
     if out.exists() and any(out.iterdir()) and not (out / "node.toml").exists():
         raise NodeError(f"{out} is not empty, and no earlier demo.", remedy="Name another folder with --out.")
+    out = out.resolve()  # the PACS and the node read their paths from files of their own
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     study = write_study(out / "synthetic-study", SEED if seed is None else seed)
