@@ -27,6 +27,7 @@ Say = Callable[[str], None]
 NODE_TITLE, MODALITY_TITLE = "MOME", "MODALITY"
 SEED = 20250401  # a malignant lesion: the overlay has something to show
 QUIET_S = 3
+MARK = ".mome-node-demo"  # in a folder that the demo made and may empty
 START_TIMEOUT_S = 60.0
 RESULT_TIMEOUT_S = 420.0
 RESULTS = frozenset({"SR", "OT"})  # modalities of the report and the overlay
@@ -41,11 +42,12 @@ def run(out: Path, *, seed: int | None, keep: bool, pacs: str, say: Say) -> None
     def tell(words: str) -> None:
         say(f"{time.monotonic() - started:6.1f} s  {words}")
 
-    if out.exists() and any(out.iterdir()) and not (out / "node.toml").exists():
+    if out.exists() and any(out.iterdir()) and not (out / MARK).exists():
         raise NodeError(f"{out} is not empty, and no earlier demo.", remedy="Name another folder with --out.")
     out = out.resolve()  # the PACS and the node read their paths from files of their own
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
+    (out / MARK).touch()
     study = write_study(out / "synthetic-study", SEED if seed is None else seed)
     tell(f"a synthetic patient is made: {len(study.files)} MR images in the folder {out / 'synthetic-study'}")
     node = Destination(name="node", ae_title=NODE_TITLE, host="127.0.0.1", port=loopback_pacs.free_port())
