@@ -305,7 +305,8 @@ def _same_model(job: str, analysis: str) -> None:
     withdrawals = int(job.split("/")[2])
     if pipeline.result_identity(_process.context(), withdrawals) != _process.ledger.analysis(analysis).result_identity:
         raise ComputeError(
-            "Weights, device, software or settings changed while this study was under way.", remedy="It starts anew."
+            "Weights, device, software or settings changed while this study was under way.",
+            remedy="The study must be run again.",
         )
 
 

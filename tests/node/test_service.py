@@ -339,6 +339,25 @@ def test_a_computation_that_keeps_failing_ends_visibly_and_can_be_retried(tmp_pa
             assert sorted("AI score" in said for said in reports) == [False, True]
 
 
+def test_a_fault_of_the_node_ends_visibly_and_can_be_retried(tmp_path: Path) -> None:
+    """A rules file that cannot be read: the study is FAILED with the reason; mended, a retry delivers."""
+    study = write_study(tmp_path / "phantom", 18)
+    uid, rules = study.study_instance_uid, tmp_path / "rules.toml"
+    with peers.orthanc(tmp_path / "pacs") as pacs:
+        config, port = configured(tmp_path, pacs.dicom_port)
+        config.write_text(f'series_rules = "{rules}"\n' + config.read_text())
+        rules.write_text("[words\n")
+        with serving(config) as node:
+            assert storescu(study.files[0].parents[1], port).returncode == 0
+            peers.wait_until("the end", lambda: node.state(uid) is State.FAILED, limit_s=60)
+            shown = node.command("jobs", "list").stdout
+            assert "rules.toml" in shown
+            assert "jobs retry" in shown
+            rules.write_text("")
+            assert node.command("jobs", "retry", uid).returncode == 0
+            wait_for_results(pacs, uid)
+
+
 def test_images_that_come_after_the_delivery_wait_for_a_person(
     place: tuple[Node, peers.Orthanc], tmp_path: Path
 ) -> None:
