@@ -32,9 +32,13 @@ evaluate: .venv/run
 train: .venv/run
 	$(BIN)/mome train --out models/mome/weights/demonstration.safetensors
 
-# The slow judge: PixelMed's validator over every kind of report (minutes).
+# The slow judge: PixelMed's validator over the results of a synthetic study (Debian: libpixelmed-java and a Java runtime).
 judges: .venv/dev system-packages
-	$(BIN)/pytest -m pixelmed
+	@[ -e /usr/share/java/pixelmed.jar ] || { echo "PixelMed is missing (Debian: libpixelmed-java)." >&2; exit 1; }
+	rm -rf build/judges
+	$(BIN)/mome-node phantom --out build/judges/studies --seed 3
+	$(BIN)/mome-node analyze build/judges/studies --out build/judges/results > build/judges/report.txt
+	$(BIN)/python -m tests.judges --pixelmed build/judges/results/*/*.dcm
 
 # ------------------------------------------------------------------ set-up
 # torch first and alone: with the CPU build in place nothing asks for the CUDA one.
