@@ -51,7 +51,7 @@ STUDIES, COMPUTE, DELIVER = "studies", "compute", "deliver"
 ENGINE_VERSION = "1"  # constant: another one would leave the studies in flight pending for ever
 RECOVERIES = 1000  # the engine counts clean restarts, too; crashes of the computation are counted in the ledger
 STUDIES_AT_ONCE, DELIVERIES_AT_ONCE = 2, 16  # deliveries: for each destination, so that one that is down holds no other
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.5  # at the ledger, and the engine at its queues: a result waits for few of these
 MODEL_WAIT_S = 30.0  # between two attempts to start a compute child that does not start
 DONE = (State.DELIVERED, State.DELIVERING, State.NOT_ANALYSED, State.WITHDRAWN)
 
@@ -93,9 +93,11 @@ def orchestrate(settings: Settings, stop: threading.Event) -> None:
     """Body of the orchestrator: turn what the ledger says into work, until `stop`."""
     _start(settings, "orchestrator", [STUDIES, DELIVER])
     DBOS.launch()
-    DBOS.register_queue(STUDIES, partition_concurrency=1, worker_concurrency=STUDIES_AT_ONCE)
-    DBOS.register_queue(DELIVER, partition_worker_concurrency=DELIVERIES_AT_ONCE)
-    DBOS.register_queue(COMPUTE, worker_concurrency=1)
+    DBOS.register_queue(
+        STUDIES, partition_concurrency=1, worker_concurrency=STUDIES_AT_ONCE, polling_interval_sec=LOOK_EVERY_S
+    )
+    DBOS.register_queue(DELIVER, partition_worker_concurrency=DELIVERIES_AT_ONCE, polling_interval_sec=LOOK_EVERY_S)
+    DBOS.register_queue(COMPUTE, worker_concurrency=1, polling_interval_sec=LOOK_EVERY_S)
     log.info("orchestrator is up")
     while not stop.wait(LOOK_EVERY_S):
         if _process.model_file.exists():  # without a model studies wait, and results that are made are delivered
@@ -206,7 +208,7 @@ def analyse_study(job: str) -> str:
                 if stage is pipeline.run_model:
                     with SetWorkflowID(f"compute/{job}"):
                         handle = DBOS.enqueue_workflow(COMPUTE, compute_study, job, analysis)
-                    handle.get_result()
+                    handle.get_result(polling_interval_sec=LOOK_EVERY_S)
                 else:
                     _run_stage(job, analysis, stage.__name__)
             _open_deliveries(job, analysis)
@@ -229,9 +231,9 @@ def _take_up(job: str) -> str:
     ledger, context, work = _process.ledger, _process.context(), _process.work(job)
     if ledger.study(study).last_image_seq > int(up_to):
         return ""  # more images came while this job waited: a newer one takes up all of them
+    began = datetime.now(UTC)
     if not (work / "input.json").exists():  # else it was killed before this step was recorded: the job's time stays
         _prepare(study, int(up_to), int(withdrawals), work)
-    began = datetime.now(UTC)
     pipeline.group_series(work, context)
     identity = pipeline.result_identity(context, int(withdrawals))
     analysis = ledger.begin_analysis(study, pipeline.generation(work), identity, up_to=int(up_to))
