@@ -85,6 +85,14 @@ def test_a_card_that_states_no_readable_range_withholds_advice(stated: dict[str,
     assert codes(case(card=replace(CARD, evaluated_range=stated))) == ["OUTSIDE_EVALUATED_RANGE"]
 
 
+def test_the_b_value_counts_only_where_the_score_rests_on_dwi() -> None:
+    """Without DWI there is no b-value: that DWI is missing is said already, and once is enough."""
+    card = replace(CARD, evaluated_range={"b_value": {"values": [800]}, "vendor": {"values": ["SIEMENS"]}})
+    without = replace(scored(), made={**MADE, "sequences": ["dce", "t2"]})
+    assert codes(case(card=card, score=without)) == []
+    assert codes(case(card=card)) == ["OUTSIDE_EVALUATED_RANGE"]
+
+
 def test_an_unknown_category_withholds_advice() -> None:
     """The advice is about a category 4 that somebody gave; the node gives none."""
     assert codes(case(category=None)) == ["CATEGORY_UNKNOWN"]
