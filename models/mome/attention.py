@@ -1,4 +1,4 @@
-"""Multi-head self-attention with separate weights per token group, sub-LayerNorm as in BEiT-3.
+"""Multi-head self-attention, its weights chosen by token group, sub-LayerNorm as in BEiT-3.
 
 A group is a sequence: A = CLS and DCE, B = DWI, C = T2. Sparse blocks attend within a group, soft blocks over all.
 """
@@ -21,9 +21,22 @@ Tokens: TypeAlias = dict[Group, Tensor]
 """Tokens (B, N, dim) of the groups that are present, in the order A, B, C."""
 
 
-def per_group(layer: type[nn.Module], *sizes: int) -> nn.ModuleDict:
-    """One layer of its own for each group, under the published key names."""
-    return nn.ModuleDict({group: layer(*sizes) for group in GROUPS})
+class PerGroup(nn.ModuleDict):
+    """One layer for each group under the published key names: three layers, or one under three names (`shared`)."""
+
+    def __init__(self, layers: tuple[nn.Module, nn.Module, nn.Module]) -> None:
+        super().__init__(dict(zip(GROUPS, layers, strict=True)))
+
+    def of(self, tokens: Tokens) -> Tokens:
+        return {group: self[group](x) for group, x in tokens.items()}
+
+
+def per_group(config: NetworkConfig, layer: type[nn.Module], *sizes: int) -> PerGroup:
+    """A layer of the frozen backbone: held once where the configuration says that the groups share it."""
+    first = layer(*sizes)
+    if config.shared_backbone:
+        return PerGroup((first, first, first))
+    return PerGroup((first, layer(*sizes), layer(*sizes)))
 
 
 class Attention(nn.Module):
@@ -32,15 +45,15 @@ class Attention(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.k_proj = per_group(nn.Linear, config.dim, config.dim)
-        self.v_proj = per_group(nn.Linear, config.dim, config.dim)
-        self.q_proj = per_group(nn.Linear, config.dim, config.dim)
-        self.out_proj = per_group(nn.Linear, config.dim, config.dim)
-        self.inner_attn_ln = per_group(nn.LayerNorm, config.dim)
+        self.k_proj = per_group(config, nn.Linear, config.dim, config.dim)
+        self.v_proj = per_group(config, nn.Linear, config.dim, config.dim)
+        self.q_proj = per_group(config, nn.Linear, config.dim, config.dim)
+        self.out_proj = per_group(config, nn.Linear, config.dim, config.dim)
+        self.inner_attn_ln = per_group(config, nn.LayerNorm, config.dim)
 
     def forward(self, tokens: Tokens, *, joint: bool) -> Tokens:
         query, key, value = (
-            {group: self.split(projection[group](x)) for group, x in tokens.items()}
+            {group: self.split(x) for group, x in projection.of(tokens).items()}
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         if joint:
@@ -51,7 +64,7 @@ class Attention(nn.Module):
         else:
             mixed = {g: scaled_dot_product_attention(query[g], key[g], value[g]) for g in tokens}
         merged = {g: x.transpose(1, 2).flatten(2) for g, x in mixed.items()}
-        return {g: self.out_proj[g](self.inner_attn_ln[g](x)) for g, x in merged.items()}
+        return self.out_proj.of(self.inner_attn_ln.of(merged))
 
     def split(self, x: Tensor) -> Tensor:
         """(B, N, dim) to (B, heads, N, dim / heads)."""

@@ -30,6 +30,19 @@ def probabilities(logits: Tensor) -> Scores:
     return np.asarray(logits.double().softmax(dim=1)[:, 1].numpy(force=True))
 
 
+def coalition_logits(network: Mome, prefixes: Mapping[Sequence, Tensor]) -> dict[Coalition, Tensor]:
+    """Logits (B, 2) of every combination of the sequences at hand, from their prefixes (B, N, dim).
+
+    What one sequence costs by itself is paid once; each combination then costs its soft blocks.
+    """
+    alone = network.lone_cls(len(next(iter(prefixes.values()))))  # stands for DCE where the combination lacks it
+    return {
+        part: network.fuse({"dce": alone, **{s: prefixes[s] for s in part}})
+        for part in COALITIONS
+        if set(part) <= prefixes.keys()
+    }
+
+
 def scores(network: Mome, cohort: Cohort, batch: int = 16) -> dict[Coalition, Scores]:
     """Score of every exam (N,) for each of the seven combinations."""
     found: dict[Coalition, list[Scores]] = {coalition: [] for coalition in COALITIONS}
@@ -37,8 +50,8 @@ def scores(network: Mome, cohort: Cohort, batch: int = 16) -> dict[Coalition, Sc
         for start in range(0, len(cohort), batch):
             rows = slice(start, start + batch)
             prefixes = {s: network.prefix(s, torch.from_numpy(cohort.batch(s, rows))) for s in SEQUENCES}
-            for coalition in COALITIONS:
-                found[coalition].append(probabilities(network.fuse({s: prefixes[s] for s in coalition})))
+            for coalition, logits in coalition_logits(network, prefixes).items():
+                found[coalition].append(probabilities(logits))
     return {coalition: np.concatenate(parts) for coalition, parts in found.items()}
 
 

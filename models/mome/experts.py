@@ -40,7 +40,10 @@ class Experts(nn.Module):
 
 
 class SoftMoE(nn.Module):
-    """Soft mixture of experts (arXiv:2308.00951), logits without normalisation or scale: (B, N, width), same out."""
+    """Soft mixture of experts (arXiv:2308.00951), logits without normalisation or scale.
+
+    (B, N, width), same out; with `answers`, only for the first tokens, though every token speaks to the experts.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -49,15 +52,19 @@ class SoftMoE(nn.Module):
         self.phi = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
         self.experts = Experts(config.experts, config.adapter)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, answers: int | None = None) -> Tensor:
         logits = torch.einsum("bnd,des->bnes", x, self.phi)
         slots = torch.einsum("bnd,bnes->besd", x, logits.softmax(dim=1))  # a slot is a mean of the tokens present
-        combine = logits.flatten(2).softmax(dim=2).view_as(logits)
+        asked = logits[:, :answers]
+        combine = asked.flatten(2).softmax(dim=2).view_as(asked)
         return torch.einsum("besd,bnes->bnd", self.experts(slots), combine)
 
 
 class SoftAdapter(nn.Module):
-    """Adapter whose bottleneck is a soft mixture of experts over the tokens of all sequences: (B, N, dim), same out."""
+    """Adapter whose bottleneck is a soft mixture of experts over the tokens of all sequences.
+
+    (B, N, dim), same out; `answers` as in `SoftMoE`.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -66,5 +73,5 @@ class SoftAdapter(nn.Module):
         self.moe = SoftMoE(config)
         self.D_fc2 = nn.Linear(config.adapter, config.dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(self.norm(self.D_fc2(self.moe(gelu(self.D_fc1(x))))))
+    def forward(self, x: Tensor, answers: int | None = None) -> Tensor:
+        return torch.as_tensor(self.norm(self.D_fc2(self.moe(gelu(self.D_fc1(x)), answers))))

@@ -139,7 +139,7 @@ def second_loss(
     targets = {s: cells(lesions, network.config, s) for s in SEQUENCES}
     fused = network.mix(prefixes)
     loss = recipe.auxiliary * heads.loss(prefixes, fused, targets)
-    loss = loss + cross_entropy(network.classify(fused), labels)
+    loss = loss + cross_entropy(network.classify(fused["A"]), labels)
     loss = loss + recipe.attributes * mse_loss(heads.cls(fused["A"][:, 0]), lesions[:, 0, 5:])
     part = network.fuse({s: prefixes[s] for s in fewer})
     return loss + recipe.subset * cross_entropy(part, labels)
