@@ -1,15 +1,17 @@
-"""The card of the demonstration weights: what they are, what they have seen, for what they must not be used."""
+"""Model cards: what weights are, what they have seen, for what they must not be used."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .config import PreprocessingConfig
+from .tasks import MALIGNANCY, TASKS, TaskName
 
 VERSION = "0.1.0"
 STATUS = "demonstration weights, trained on synthetic phantoms, not for clinical use"
+IMPORTED = "imported weights, preprocessing unverified, not evaluated; not for clinical use"
 
 QUALITY_LIMITS = {"enhancement_p99": {"low": 1.0}, "enhancement_asymmetry": {"low": 2.5}}
 """Of the node's measures of enhancement: 0.4 of the smallest value of 80 synthetic exams (2.48 and 6.1).
@@ -17,6 +19,12 @@ QUALITY_LIMITS = {"enhancement_p99": {"low": 1.0}, "enhancement_asymmetry": {"lo
 The same exams with pre-contrast and first post-contrast phase exchanged, or with a second post-contrast phase in place
 of the pre-contrast one, reach at most 0.57 and 1.5.
 """
+
+ROLES = [
+    {"name": "dce", "kind": "mr-dynamic", "select": "dce", "required": True},
+    {"name": "dwi", "kind": "mr-volume", "select": "dwi", "required": False},
+    {"name": "t2", "kind": "mr-volume", "select": "t2", "required": False},
+]
 
 
 def demonstration_card(
@@ -40,19 +48,8 @@ def demonstration_card(
             "the training."
         ),
         "evaluated_on_patients": False,
-        "roles": [
-            {"name": "dce", "kind": "mr-dynamic", "select": "dce", "required": True},
-            {"name": "dwi", "kind": "mr-volume", "select": "dwi", "required": False},
-            {"name": "t2", "kind": "mr-volume", "select": "t2", "required": False},
-        ],
-        "targets": [
-            {
-                "name": "malignancy",
-                "code": ["111047", "DCM", "Probability of cancer"],
-                "scope": "patient",
-                "positive_label": "malignant",
-            }
-        ],
+        "roles": ROLES,
+        "targets": [MALIGNANCY.target()],
         "preprocessing": {**dataclasses.asdict(preprocessing), "hash": preprocessing.hash()},
         "operating_points": list(operating_points),
         "evaluated_range": {
@@ -75,4 +72,42 @@ def demonstration_card(
             "Not evaluated for extent, lymph nodes, implants, treated breasts or response to therapy.",
         ],
         "recipe": recipe,
+    }
+
+
+def imported_card(preprocessing: PreprocessingConfig, origin: Mapping[TaskName, Mapping[str, str]]) -> dict[str, Any]:
+    """Of weights that came from elsewhere; `origin`: file name and SHA-256 of the checkpoint of each task.
+
+    Nothing is claimed: no operating point, no evaluated range, so every advice is withheld.
+    """
+    tasks = [task for name, task in TASKS.items() if name in origin]
+    return {
+        "name": "MOME",
+        "version": f"imported {origin['malignancy']['sha256'][:12]}",
+        "status": IMPORTED,
+        "trained_on": "Not known to this software: the checkpoint does not say it.",
+        "origin": {name: dict(source) for name, source in origin.items()},
+        "evaluated_on_patients": False,
+        "roles": ROLES,
+        "targets": [task.target() for task in tasks],
+        "preprocessing": {**dataclasses.asdict(preprocessing), "hash": preprocessing.hash()},
+        "operating_points": [],
+        "evaluated_range": {},
+        "quality_limits": {},
+        "limits_of_use": [
+            "Imported weights: what they were trained on is as their source says, and was not checked.",
+            "The preprocessing is rebuilt from the words of the paper; it was not compared with that of the training.",
+            "The score is of the whole exam; it names no side and no place, and it is not a probability.",
+            *(f"{task.in_the_paper}: asked of {task.asked_of}." for task in tasks if task is not MALIGNANCY),
+        ],
+    }
+
+
+def backbone_card(origin: Mapping[str, str]) -> dict[str, Any]:
+    """Of a backbone file; `origin`: file name and SHA-256 of the checkpoint."""
+    return {
+        "name": "BEiT-3 base, vision branch",
+        "status": "frozen backbone for the training of MOME; not a model of breast MRI",
+        "trained_on": "As its source says: images and text of general content, not breast MRI.",
+        "origin": dict(origin),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +13,9 @@ from typing import Any
 import click
 import numpy as np
 
-from .weights import DEMONSTRATION_WEIGHTS, WeightsError, read_card, verify
+from .cli_bench import bench
+from .cli_weights import FILE, complaints, weights
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -123,36 +122,5 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@contextmanager
-def complaints() -> Iterator[None]:
-    """Bad weights end the command with a sentence and exit code 1."""
-    try:
-        yield
-    except WeightsError as error:
-        click.echo(str(error), err=True)
-        sys.exit(1)
-
-
-@main.group()
-def weights() -> None:
-    """Look at weights files."""
-
-
-@weights.command()
-@click.argument("file", type=FILE, default=DEMONSTRATION_WEIGHTS)
-def show(file: Path) -> None:
-    """Print the model card as JSON."""
-    with complaints():
-        click.echo(json.dumps(read_card(file), indent=1, ensure_ascii=False))
-
-
-@weights.command(name="verify")
-@click.argument("file", type=FILE, default=DEMONSTRATION_WEIGHTS)
-def verify_file(file: Path) -> None:
-    """Check the hash and every tensor of a weights file."""
-    from .weights import load
-
-    with complaints():
-        digest = verify(file)
-        load(file)
-        click.echo(f"{digest}  {file}")
+main.add_command(weights)
+main.add_command(bench)

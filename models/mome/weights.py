@@ -2,6 +2,9 @@
 
 The card is read without torch, from the header alone. Beside `NAME.safetensors` may lie `NAME.safetensors.sha256`
 (`sha256sum` writes it); where it does, a file with another hash is refused.
+
+A file may hold networks of several tasks. That of malignancy is complete; of another task only the tensors that differ
+are there, under `TASK/`. A backbone that all sequences share is there once, under the names of group A.
 """
 
 from __future__ import annotations
@@ -9,19 +12,29 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from .config import NetworkConfig, PreprocessingConfig, from_json
+from .config import NetworkConfig, PreprocessingConfig, Sequence, Size, from_json
+from .tasks import TASKS, TaskName
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .network import Mome
 
 DEMONSTRATION_WEIGHTS = Path(__file__).parent / "weights" / "demonstration.safetensors"
 MAX_HEADER_BYTES = 16 * 2**20
-PARTS = ("network", "preprocessing", "card")
+METADATA = "mome"  # the entry of the header that holds configurations and card
+MODEL, BACKBONE = "model", "backbone"  # kinds of files
+GROUP_IN_NAME = re.compile(r"\.[ABC]\.")
+Dtype: TypeAlias = Literal["float16", "float32"]
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 
 class WeightsError(ValueError):
@@ -35,8 +48,10 @@ class Header:
     network: NetworkConfig
     preprocessing: PreprocessingConfig
     card: dict[str, Any]
+    tasks: Mapping[TaskName, int]  # malignancy first; of each, the number of tensors that are its own
 
 
+# ------------------------------------------------------------------ without torch
 def sha256(path: Path) -> str:
     """Hash of the file's bytes, hex."""
     with path.open("rb") as file:
@@ -47,16 +62,20 @@ def verify(path: Path) -> str:
     """The file's SHA-256; raises WeightsError where the hash noted beside it is another one, or no file is there."""
     if not path.is_file():
         raise WeightsError(f"There are no weights at {path}.")
-    found, note = sha256(path), path.with_name(path.name + ".sha256")
+    found, note = sha256(path), note_of(path)
     if note.exists():
-        noted = (note.read_text(encoding="ascii").split() or [""])[0].lower()
+        noted = (note.read_text(encoding="ascii", errors="replace").split() or [""])[0].lower()
         if noted != found:
             raise WeightsError(f"{path.name} was altered: its SHA-256 is {found}, {note.name} says {noted}.")
     return found
 
 
-def read_header(path: Path) -> Header:
-    """Configurations and card, without torch; raises WeightsError for an altered file or one of another kind."""
+def note_of(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What the header says, of every kind of file; raises WeightsError for an altered file or a foreign one."""
     digest = verify(path)
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
@@ -64,64 +83,231 @@ def read_header(path: Path) -> Header:
             raise WeightsError(f"{path.name} is not a safetensors file.")
         text = file.read(size)
     try:
-        said = json.loads(text)["__metadata__"]
-        network, preprocessing, card = (json.loads(said[part]) for part in PARTS)
-        header = Header(from_json(NetworkConfig, network), from_json(PreprocessingConfig, preprocessing), card)
+        entries = dict(json.loads(text)["__metadata__"])
+        if METADATA in entries:
+            said: dict[str, Any] = json.loads(entries[METADATA])
+        else:  # version 0.1 wrote the parts by themselves
+            said = {part: json.loads(value) for part, value in entries.items()}
+        said["card"]["weights_sha256"] = digest
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path.name} holds no MOME weights: network, preprocessing or card is missing.") from error
-    header.card["weights_sha256"] = digest
-    return header
+        raise WeightsError(
+            f"{path.name} was not written by this software: it has no model card. Weights of the published code and "
+            "of BEiT-3 are brought in with `mome weights import`."
+        ) from error
+    return said
+
+
+def read_header(path: Path) -> Header:
+    """Configurations and card of networks, without torch; raises WeightsError for any other or an altered file."""
+    said = read_metadata(path)
+    if said.get("kind", MODEL) == BACKBONE:
+        raise WeightsError(
+            f"{path.name} holds only the frozen backbone and no trained network: train first, starting from it, then "
+            "use the file that the training writes."
+        )
+    try:
+        tasks = said.get("tasks", {"malignancy": 0})
+        return Header(
+            network=from_json(NetworkConfig, {"shared_backbone": False} | said["network"]),  # older files do not say
+            preprocessing=from_json(PreprocessingConfig, said["preprocessing"]),
+            card=said["card"],
+            tasks={task: int(tasks[task]) for task in TASKS if task in tasks},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path.name} is of another version: its network or preprocessing is unknown.") from error
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The model card, without torch; errors as `read_header`."""
-    return read_header(path).card
+    """The card, also that of a backbone, without torch; errors as `read_metadata`."""
+    card: dict[str, Any] = read_metadata(path)["card"]
+    return card
 
 
-def save(path: Path, network: Mome, preprocessing: PreprocessingConfig, card: Mapping[str, Any]) -> str:
-    """Write tensors in half precision with everything that belongs to them, and the note of the hash; the hash."""
-    import torch
-    from safetensors.torch import save as serialised
+# ------------------------------------------------------------------ writing
+def save(
+    path: Path,
+    networks: Mome | Mapping[TaskName, Mome],
+    preprocessing: PreprocessingConfig,
+    card: Mapping[str, Any],
+    *,
+    dtype: Dtype = "float16",
+) -> str:
+    """Write the network of malignancy, or those of several tasks, with everything that belongs to them; the SHA-256.
 
+    Raises ValueError for networks of different configurations, and where the card's targets are not these tasks.
+    """
+    family: Mapping[TaskName, Mome] = networks if isinstance(networks, Mapping) else {"malignancy": networks}
+    check_family(family, card)
+    tensors: dict[str, Tensor] = {}
+    counts: dict[TaskName, int] = {}
+    for task in (task for task in TASKS if task in family):
+        own = own_tensors(family[task], task, tensors, dtype)
+        tensors |= own
+        counts[task] = len(own)
     metadata = {
-        "network": json.dumps(dataclasses.asdict(network.config), sort_keys=True),
-        "preprocessing": json.dumps(dataclasses.asdict(preprocessing), sort_keys=True),
-        "card": json.dumps(dict(card), sort_keys=True, ensure_ascii=False),
+        "kind": MODEL,
+        "network": dataclasses.asdict(family["malignancy"].config),
+        "preprocessing": dataclasses.asdict(preprocessing),
+        "card": dict(card),
+        "tasks": counts,
     }
-    tensors = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in network.state_dict().items()}
-    path.write_bytes(serialised(tensors, metadata))
-    digest = sha256(path)
-    path.with_name(path.name + ".sha256").write_text(f"{digest}  {path.name}\n", encoding="ascii")
+    return write(path, tensors, metadata)
+
+
+def check_family(family: Mapping[TaskName, Mome], card: Mapping[str, Any]) -> None:
+    if "malignancy" not in family or not family.keys() <= TASKS.keys():
+        raise ValueError(f"Networks of {', '.join(family)}: malignancy must be there; known are {', '.join(TASKS)}.")
+    if any(network.config != family["malignancy"].config for network in family.values()):
+        raise ValueError("Networks of one file must have one configuration.")
+    declared = {target["name"] for target in card.get("targets", [])}
+    if declared and declared != family.keys():
+        raise ValueError(f"The card declares {', '.join(sorted(declared))}, the networks are {', '.join(family)}.")
+
+
+def own_tensors(network: Mome, task: TaskName, before: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
+    """Copies of the tensors to store: all of malignancy, of another task those that differ from malignancy's."""
+    import torch
+
+    prefix = "" if task == "malignancy" else f"{task}/"
+    own: dict[str, Tensor] = {}
+    for name, tensor in network.state_dict().items():
+        if is_repeated(name, network.config):
+            continue
+        stored = tensor.detach().to("cpu", getattr(torch, dtype), copy=True).contiguous()
+        if not is_finite(stored):
+            raise WeightsError(f"{name} holds values that are no numbers in {dtype}.")
+        if not prefix or not torch.equal(stored, before[name]):
+            own[prefix + name] = stored
+    return own
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    """The file and the note of its hash, each whole or not at all, never one beside another's note; the SHA-256."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial, note = path.with_name(f"{path.name}.{os.getpid()}.partial"), note_of(path)
+    said = json.dumps(metadata, sort_keys=True, ensure_ascii=False)
+    try:
+        partial.touch()
+        rights = partial.stat().st_mode  # of any new file; safetensors makes one that the writer alone may read
+        save_file(dict(tensors), partial, metadata={METADATA: said})  # several entries would be in random order
+        partial.chmod(rights)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        digest = sha256(partial)
+        note.unlink(missing_ok=True)
+        partial.replace(path)
+        partial.write_text(f"{digest}  {path.name}\n", encoding="ascii")
+        partial.replace(note)
+    finally:
+        partial.unlink(missing_ok=True)
     return digest
 
 
+# ------------------------------------------------------------------ reading
 def load(path: Path, device: str = "cpu") -> tuple[Mome, Header]:
-    """The network in single precision, in evaluation mode, without gradients, and its header.
+    """The network of malignancy in single precision, in evaluation mode, without gradients, and the file's header.
 
     Raises WeightsError for an altered file, for missing, unexpected or misshapen tensors, for values not finite.
     """
+    header = read_header(path)
+    return read_networks(path, header, ["malignancy"], device)["malignancy"], header
+
+
+def load_family(path: Path, device: str = "cpu") -> tuple[dict[TaskName, Mome], Header]:
+    """The networks of all tasks in the file, malignancy first; otherwise as `load`.
+
+    Tensors that are equal are one object: a further task costs the memory of what differs, without the backbone.
+    """
+    header = read_header(path)
+    return read_networks(path, header, list(header.tasks), device), header
+
+
+def read_networks(path: Path, header: Header, tasks: list[TaskName], device: str) -> dict[TaskName, Mome]:
+    from torch.nn import Parameter
+
+    shapes, found = shapes_of(header.network), shapes_in(path)
+    further = {f"{task}/{name}": shape for task in header.tasks for name, shape in shapes.items()}
+    check_tensors(path.name, {**shapes, **{n: s for n, s in further.items() if n in found}}, found)
+    for task, count in header.tasks.items():
+        if task != "malignancy" and count != (there := sum(name.startswith(f"{task}/") for name in found)):
+            raise WeightsError(f"{path.name} holds {there} tensors of the task {task}; it says that there are {count}.")
+    first = {name: Parameter(read, requires_grad=False) for name, read in tensors_in(path, list(shapes), device)}
+    networks: dict[TaskName, Mome] = {}
+    for task in tasks:
+        names = [f"{task}/{name}" for name in shapes if f"{task}/{name}" in found]
+        own = {n.removeprefix(f"{task}/"): Parameter(read, False) for n, read in tensors_in(path, names, device)}
+        networks[task] = assembled(header.network, first | own)
+    return networks
+
+
+def tensors_in(path: Path, names: list[str], device: str = "cpu") -> Iterator[tuple[str, Tensor]]:
+    """Name and values in single precision of each; nothing of the file stays mapped. WeightsError if not finite."""
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load as deserialised
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        for name in names:
+            tensor = file.get_tensor(name).to(device, torch.float32, copy=True)
+            if not is_finite(tensor):
+                raise WeightsError(f"{path.name} holds values that are not numbers ({name}).")
+            yield name, tensor
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """No NaN and no infinity: both come through to the least or greatest value, which takes one pass and no memory."""
+    least, greatest = tensor.aminmax()
+    return math.isfinite(least) and math.isfinite(greatest)
+
+
+def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
+    """Raises WeightsError for a file that is cut short or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise WeightsError(f"{path.name} is cut short or damaged: {error}.") from error
+
+
+def shapes_of(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors that a file of such a network holds."""
+    return {name: tuple(t.shape) for name, t in outline(config).state_dict().items() if not is_repeated(name, config)}
+
+
+def outline(config: NetworkConfig) -> Mome:
+    """The network without values and without memory."""
+    import torch
 
     from .network import Mome
 
-    header = read_header(path)
-    try:
-        tensors = deserialised(path.read_bytes())
-    except SafetensorError as error:
-        raise WeightsError(f"{path.name} is cut short or damaged: {error}.") from error
     with torch.device("meta"):
-        network = Mome(header.network)
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    check_tensors(path.name, wanted, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise WeightsError(f"{path.name} holds values that are not numbers.")
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-    return network.to(device).eval().requires_grad_(False), header
+        return Mome(config)
 
 
-def check_tensors(name: str, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
+def assembled(config: NetworkConfig, tensors: Mapping[str, Tensor]) -> Mome:
+    """The network that consists of these very tensors, in evaluation mode, without gradients."""
+    network = outline(config)
+    names = {name: in_group_a(name) if is_repeated(name, config) else name for name in network.state_dict()}
+    network.load_state_dict({name: tensors[stored] for name, stored in names.items()}, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def is_repeated(name: str, config: NetworkConfig) -> bool:
+    """Whether this tensor is that of group A under another name: the backbone is shared."""
+    from .network import is_backbone
+
+    return config.shared_backbone and is_backbone(name) and in_group_a(name) != name
+
+
+def in_group_a(name: str) -> str:
+    """The name of the same tensor of group A (CLS and DCE), where the name has a group."""
+    return GROUP_IN_NAME.sub(".A.", name, count=1)
+
+
+def check_tensors(name: str, wanted: Shapes, found: Shapes) -> None:
     """Raises WeightsError that names the first tensors that are missing, unexpected or of another shape."""
     problems = {
         "missing": sorted(wanted.keys() - found.keys()),
@@ -131,3 +317,11 @@ def check_tensors(name: str, wanted: Mapping[str, tuple[int, ...]], found: Mappi
     said = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in problems.items() if names]
     if said:
         raise WeightsError(f"{name} does not fit its network; tensors {'; '.join(said)}.")
+
+
+# ------------------------------------------------------------------ of others
+def import_reference(state_dict: Mapping[str, Any], *, sizes: Mapping[Sequence, Size] | None = None) -> Mome:
+    """The network of a checkpoint of the published code, `mome.importing.import_reference`."""
+    from .importing import import_reference as imported
+
+    return imported(state_dict) if sizes is None else imported(state_dict, sizes=sizes)
