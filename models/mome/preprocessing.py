@@ -1,29 +1,37 @@
 """From acquired volumes of any orientation and matrix to the canvas the network was trained on, and the way back.
 
-Volumes are turned to the nearest patient axes without interpolation (W to the left, H to the back, D to the head),
-resampled with averaging over the voxel, cropped to the breasts, subtracted and standardised. Steps and order follow the
-paper (Methods, "Data preprocessing"); constants live in `PreprocessingConfig`. Deviations, all chosen because the paper
-leaves them open or the small canvas needs them: statistics are those inside the breast mask; DWI and T2 are cropped to
-the region of the DCE canvas, so that one place in the patient is one place in all three canvases.
+Volumes are turned to the patient's axes, cropped to the breasts, subtracted, standardised and laid into a canvas of
+zeros. Steps and order follow the paper (Methods, "Data preprocessing"); `PreprocessingConfig` says how each is done:
+`PAPER_PREPROCESSING` as the paper says it; by default as the demonstration's small canvases need it, where all exams
+have one voxel size and DWI and T2 show the region of the DCE, so that one place is one place in all three canvases.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from .breast_mask import breast_mask
-from .config import PreprocessingConfig, Sequence
+from .config import PreprocessingConfig, Sequence, Size
+from .geometry import (
+    Affine,
+    Box,
+    FloatArray,
+    Grid,
+    Mask,
+    Point,
+    at_grid,
+    covered,
+    reorient,
+    resample,
+    share_within,
+)
+from .intensities import in_time_order, standardised, to_channels
 from .refusal import Refused
-
-FloatArray = npt.NDArray[np.float32]
-Affine = npt.NDArray[np.float64]
 
 
 class VolumeLike(Protocol):
@@ -40,7 +48,9 @@ class VolumeLike(Protocol):
         ...
 
     @property
-    def seconds(self) -> tuple[float, ...] | None: ...
+    def seconds(self) -> tuple[float, ...] | None:
+        """Of each DCE phase; None where only their order is known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,169 +59,200 @@ class Prepared:
 
     arrays: Mapping[Sequence, FloatArray]  # (C, W, H, D), standardised, 0 outside; missing sequences are absent
     affines: Mapping[Sequence, Affine]  # (4, 4), canvas voxel to mm, LPS
-    mask: npt.NDArray[np.bool_]  # (W, H, D) on the DCE canvas: the breasts
-    measures: Mapping[str, float]
+    boxes: Mapping[Sequence, Box]  # of the canvas, that hold all that is not 0
+    mask: Mask  # (W, H, D) on the DCE canvas: the breasts
+    measures: Mapping[str, float]  # mask_volume_ml, mask_fraction, canvas_scale, phases
+
+
+@dataclass(frozen=True, slots=True)
+class Breasts:
+    """The breast mask and its bounding box."""
+
+    mask: Mask  # (W, H, D)
+    grid: Grid
+    box: Box
+
+    @property
+    def centre(self) -> Point:
+        """Of the bounding box, mm, LPS."""
+        return self.grid.at((np.array(self.box.low) + np.array(self.box.high) - 1) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One sequence on its canvas; `scale` is the ratio, at most 1, by which it had to shrink to fit."""
+
+    array: FloatArray  # (C, W, H, D)
+    affine: Affine
+    box: Box
+    mask: Mask  # (W, H, D)
+    scale: float
 
 
 def prepare(inputs: Mapping[str, VolumeLike], config: PreprocessingConfig) -> Prepared:
-    """Raises Refused where no breast is found or the dynamic has too few phases.
+    """Raises Refused where no breast is found, or the dynamic has too few phases or none known to be the first.
 
     DWI and T2 that cover less than `min_overlap` of the breast mask are left out, as if they were missing.
     """
-    phases, affine = reorient(inputs["dce"].voxels, inputs["dce"].affine)
-    if len(phases) < config.min_phases:
+    dynamic = inputs["dce"]
+    if len(dynamic.voxels) < config.min_phases:
         raise Refused(
             "TOO_FEW_PHASES",
-            f"The dynamic has {len(phases)} phases, the model needs {config.min_phases}.",
+            f"The dynamic has {len(dynamic.voxels)} phases, the model needs {config.min_phases}: "
+            "one post-contrast phase shows no kinetics.",
             remedy="Send the complete dynamic series: pre-contrast and at least two post-contrast phases.",
         )
-    working = working_grid(phases.shape[1:], affine, config.dce_spacing)
-    pre = resample(phases[:1], affine, *working)[0]
-    whole_mask = breast_mask(pre, config)
-    centre, ratio = crop(whole_mask, working[0], config)
-    canvas = canvas_affine(working[0], centre, config.dce_spacing, config.dce_canvas, ratio)
-    mask = at_grid(whole_mask, working[0], canvas, config.dce_canvas) > 0.5
-    dynamic = resample(phases, affine, canvas, config.dce_canvas)
-    subtraction = to_channels(dynamic[1:] - dynamic[0], config.channels)
-    arrays: dict[Sequence, FloatArray] = {"dce": standardised(subtraction * mask, mask, config) * mask}
-    affines: dict[Sequence, Affine] = {"dce": canvas}
+    phases, affine = reorient(in_time_order(dynamic.voxels, dynamic.seconds), dynamic.affine)
+    breasts = find_breasts(phases[:1], affine, config)
+    placed: dict[Sequence, Placed] = {"dce": place_dynamic(phases, affine, breasts, config)}
     others: tuple[Sequence, ...] = ("dwi", "t2")
     for sequence in others:
         if sequence in inputs:
-            placed = accompany(inputs[sequence], sequence, whole_mask, working[0], centre, ratio, config)
-            if placed is not None:
-                arrays[sequence], affines[sequence] = placed
-    voxel_ml = float(np.prod(config.dce_spacing)) / 1000
-    measures = {
-        "mask_volume_ml": float(whole_mask.sum()) * voxel_ml,
-        "mask_fraction": float(whole_mask.mean()),
-        "canvas_scale": float(ratio),
-        "phases": float(len(phases)),
-    }
-    return Prepared(arrays, affines, mask, measures)
-
-
-# ------------------------------------------------------------------ geometry
-def reorient(voxels: npt.NDArray[Any], affine: Affine) -> tuple[npt.NDArray[Any], Affine]:
-    """Turn (C, W, H, D) to the nearest patient axes by exchanging and flipping axes; no voxel changes its place."""
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    order = max(itertools.permutations(range(3)), key=lambda p: sum(abs(directions[i, p[i]]) for i in range(3)))
-    turned = np.transpose(voxels, (0, *(axis + 1 for axis in order)))
-    result = affine.copy()
-    result[:3, :3] = affine[:3, order]
-    for axis in range(3):
-        if result[axis, axis] < 0:
-            result[:3, 3] += result[:3, axis] * (turned.shape[axis + 1] - 1)
-            result[:3, axis] *= -1
-            turned = np.flip(turned, axis + 1)
-    return turned, result
-
-
-def working_grid(
-    shape: tuple[int, ...], affine: Affine, spacing: tuple[float, float, float]
-) -> tuple[Affine, tuple[int, int, int]]:
-    """Grid of the working spacing over the whole field of view, along its own axes: affine and shape."""
-    acquired = np.linalg.norm(affine[:3, :3], axis=0)
-    w, h, d = (max(1, round(n * a / s)) for n, a, s in zip(shape, acquired, spacing, strict=True))
-    directions = affine[:3, :3] / acquired
-    middle = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + affine[:3, 3]
-    grid = np.eye(4)
-    grid[:3, :3] = directions * spacing
-    grid[:3, 3] = middle - grid[:3, :3] @ ((np.array((w, h, d)) - 1) / 2)
-    return grid, (w, h, d)
-
-
-def crop(
-    mask: npt.NDArray[np.bool_], affine: Affine, config: PreprocessingConfig
-) -> tuple[npt.NDArray[np.float64], float]:
-    """Centre of the mask's bounding box, mm LPS, and the ratio (at most 1) that lets the box fit into the canvas."""
-    found = np.argwhere(mask)
-    low, high = found.min(axis=0), found.max(axis=0)
-    size = high - low + 1 + 2 * config.crop_margin_mm / np.array(config.dce_spacing)
-    ratio = min(1.0, float((np.array(config.dce_canvas) / size).min()))
-    return affine[:3, :3] @ ((low + high) / 2) + affine[:3, 3], ratio
-
-
-def canvas_affine(
-    axes: Affine,
-    centre: npt.NDArray[np.float64],
-    spacing: tuple[float, float, float],
-    canvas: tuple[int, int, int],
-    ratio: float,
-) -> Affine:
-    """A canvas about `centre` along the directions of `axes`; its voxels grow where the breasts must shrink to fit."""
-    result = np.eye(4)
-    result[:3, :3] = axes[:3, :3] / np.linalg.norm(axes[:3, :3], axis=0) * spacing / ratio
-    result[:3, 3] = centre - result[:3, :3] @ ((np.array(canvas) - 1) / 2)
-    return result
-
-
-def resample(voxels: npt.NDArray[Any], affine: Affine, target: Affine, shape: tuple[int, int, int]) -> FloatArray:
-    """(C, W, H, D) onto a grid along the same directions: linear between voxels, averaging where they are finer.
-
-    A triangle as wide as the coarser of the two spacings, per axis; 0 outside the field of view.
-    """
-    first = np.linalg.solve(affine[:3, :3], target[:3, 3] - affine[:3, 3])
-    steps = np.linalg.norm(target[:3, :3], axis=0) / np.linalg.norm(affine[:3, :3], axis=0)
-    result = voxels
-    for axis in (2, 1, 0):  # slices first: they shrink most
-        n = voxels.shape[axis + 1]
-        at = first[axis] + steps[axis] * np.arange(shape[axis])
-        weights = np.clip(1 - np.abs(at[:, None] - np.arange(n)) / max(1.0, steps[axis]), 0, None)
-        weights *= ((at > -0.5 - 1e-6) & (at < n - 0.5 + 1e-6))[:, None]
-        weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
-        result = np.moveaxis(np.tensordot(weights.astype(np.float32), result, axes=(1, axis + 1)), 0, axis + 1)
-    return np.ascontiguousarray(result, dtype=np.float32)
-
-
-def at_grid(image: npt.NDArray[Any], affine: Affine, target: Affine, shape: tuple[int, int, int]) -> FloatArray:
-    """(W, H, D) at the voxels of any other grid, linear; 0 outside."""
-    matrix = np.linalg.inv(affine) @ target
-    return np.asarray(
-        ndimage.affine_transform(image.astype(np.float32), matrix[:3, :3], matrix[:3, 3], output_shape=shape, order=1)
+            other = place_other(inputs[sequence], sequence, breasts, config)
+            if other is not None:
+                placed[sequence] = other
+    return Prepared(
+        arrays={s: p.array for s, p in placed.items()},
+        affines={s: p.affine for s, p in placed.items()},
+        boxes={s: p.box for s, p in placed.items()},
+        mask=placed["dce"].mask,
+        measures={
+            "mask_volume_ml": float(breasts.mask.sum()) * float(np.prod(config.mask_spacing)) / 1000,
+            "mask_fraction": float(breasts.mask.mean()),
+            "canvas_scale": placed["dce"].scale,
+            "phases": float(len(phases)),
+        },
     )
 
 
-# ------------------------------------------------------------------ intensities
-def to_channels(phases: FloatArray, channels: int) -> FloatArray:
-    """(N, W, H, D) post-contrast phases to `channels` of them, linear over the phase index, first and last kept."""
-    if len(phases) == channels:
-        return phases
-    at = np.linspace(0, len(phases) - 1, channels)
-    weights = np.clip(1 - np.abs(at[:, None] - np.arange(len(phases))), 0, None).astype(np.float32)
-    return np.asarray(np.tensordot(weights, phases, axes=1))
+def find_breasts(pre: npt.NDArray[Any], affine: Affine, config: PreprocessingConfig) -> Breasts:
+    """From the pre-contrast volume (1, W, H, D) along the patient's axes; raises Refused where there is no breast."""
+    grid = Grid(affine, volume_shape(pre)).every(config.mask_spacing)
+    mask = breast_mask(resample(pre, affine, grid.affine, grid.shape)[0], config)
+    return Breasts(mask, grid, Box.around(mask))
 
 
-def standardised(images: FloatArray, mask: npt.NDArray[np.bool_], config: PreprocessingConfig) -> FloatArray:
-    """Zero mean and unit variance inside the mask, all channels together, clipped; an even image stays zero."""
-    inside = images[:, mask]
-    deviation = float(inside.std())
-    if deviation <= 1e-6 * float(np.abs(inside).max(initial=0.0)) or deviation == 0:
-        return np.zeros_like(images)
-    return np.asarray(np.clip((images - inside.mean()) / deviation, -config.clip, config.clip), dtype=np.float32)
+# ------------------------------------------------------------------ the sequences
+def place_dynamic(phases: npt.NDArray[Any], affine: Affine, breasts: Breasts, config: PreprocessingConfig) -> Placed:
+    """Subtractions of the pre-contrast phase, masked and standardised."""
+    crop, scale = crop_of("dce", Grid(affine, volume_shape(phases)), breasts, config)
+    mask = at_grid(breasts.mask, breasts.grid, crop) > 0.5
+    images = resample(phases, affine, crop.affine, crop.shape)
+    subtractions = to_channels(images[1:] - images[0], config.channels) * mask
+    everywhere = np.ones_like(mask)
+    standard = standardised(subtractions, mask if config.statistics == "mask" else everywhere, config)
+    kept = mask if config.zeroed == "after" else everywhere
+    return laid_in(config.dce_canvas, standard * kept, crop, kept, mask, scale)
 
 
-def accompany(
-    volume: VolumeLike,
-    sequence: Sequence,
-    mask: npt.NDArray[np.bool_],
-    mask_affine: Affine,
-    centre: npt.NDArray[np.float64],
-    ratio: float,
-    config: PreprocessingConfig,
-) -> tuple[FloatArray, Affine] | None:
-    """DWI or T2 over the region of the DCE canvas; None where it covers too little of the breasts."""
+def place_other(volume: VolumeLike, sequence: Sequence, breasts: Breasts, config: PreprocessingConfig) -> Placed | None:
+    """DWI or T2, cropped but not masked; None where it covers too little of the breasts."""
     voxels, affine = reorient(volume.voxels[:1], volume.affine)
-    shape = config.canvas(sequence)
-    canvas = canvas_affine(affine, centre, config.spacing(sequence), shape, ratio)
-    breasts = at_grid(mask, mask_affine, canvas, shape) > 0.5
-    covered = resample(np.ones_like(voxels, dtype=np.float32), affine, canvas, shape)[0] > 0.5
-    if not breasts.any() or (breasts & covered).sum() < config.min_overlap * breasts.sum():
+    acquired = Grid(affine, volume_shape(voxels))
+    if share_within(breasts.mask, breasts.grid, acquired) < config.min_overlap:
         return None
-    image = standardised(resample(voxels, affine, canvas, shape), breasts & covered, config)
-    region = np.array(config.dce_canvas) * config.dce_spacing  # mm of the DCE canvas, before `ratio`
-    inside = np.ones(shape, bool)
-    for axis, (n, s, extent) in enumerate(zip(shape, config.spacing(sequence), region, strict=True)):
+    crop, scale = crop_of(sequence, acquired, breasts, config)
+    seen = covered(acquired, crop)
+    mask = (at_grid(breasts.mask, breasts.grid, crop) > 0.5) & seen
+    kept = seen if config.grid == "matrix" or is_whole(sequence, config) else seen & within_dce(sequence, crop, config)
+    image = resample(voxels, affine, crop.affine, crop.shape)
+    standard = standardised(image, mask if config.statistics == "mask" else kept, config)
+    return laid_in(config.canvas(sequence), standard * kept, crop, kept, mask, scale)
+
+
+def is_whole(sequence: Sequence, config: PreprocessingConfig) -> bool:
+    return sequence == "dwi" and config.dwi_region == "whole"
+
+
+def volume_shape(voxels: npt.NDArray[Any]) -> Size:
+    w, h, d = voxels.shape[1:]
+    return w, h, d
+
+
+# ------------------------------------------------------------------ crop and canvas
+def crop_of(sequence: Sequence, acquired: Grid, breasts: Breasts, config: PreprocessingConfig) -> tuple[Grid, float]:
+    """The grid of what is kept of a sequence, and the ratio, at most 1, by which it was made coarser to fit."""
+    if config.grid == "matrix":
+        return matrix_crop(sequence, acquired, breasts, config)
+    spacing, canvas = np.array(config.spacing(sequence)), config.canvas(sequence)
+    if is_whole(sequence, config):
+        centre, ratio = acquired.middle, fitting_ratio(acquired.shape * acquired.spacing / spacing, canvas)
+    else:  # as the DCE, so that all sequences keep the same scale
+        size = np.array(breasts.box.size) * config.mask_spacing + 2 * config.crop_margin_mm
+        centre, ratio = breasts.centre, fitting_ratio(size / config.dce_spacing, config.dce_canvas)
+    return acquired.about(centre, spacing / ratio, canvas), ratio
+
+
+def matrix_crop(
+    sequence: Sequence, acquired: Grid, breasts: Breasts, config: PreprocessingConfig
+) -> tuple[Grid, float]:
+    """As the paper: the field of view resized to a matrix, of that the bounding box of the breasts."""
+    matrix = {"dce": config.dce_matrix, "t2": config.t2_matrix, "dwi": acquired.shape}[sequence]
+    grid = acquired.divided(matrix)
+    if not is_whole(sequence, config):
+        margin = np.ceil(config.crop_margin_mm / grid.spacing).astype(int)
+        grid = grid.part(Box.around(at_grid(breasts.mask, breasts.grid, grid) > 0.5, margin.tolist()))
+    canvas = config.canvas(sequence)
+    ratio = fitting_ratio(grid.shape, canvas)
+    if ratio == 1 or config.oversize == "zoom":
+        return grid, 1.0
+    w, h, d = (min(c, max(1, round(n * ratio))) for n, c in zip(grid.shape, canvas, strict=True))
+    return grid.about(grid.middle, grid.spacing / ratio, (w, h, d)), ratio
+
+
+def within_dce(sequence: Sequence, crop: Grid, config: PreprocessingConfig) -> Mask:
+    """Which voxels of a canvas of millimetres show the region of the DCE canvas."""
+    region = np.array(config.dce_canvas) * config.dce_spacing  # mm, before both shrink by one ratio
+    inside = np.ones(crop.shape, bool)
+    for axis, (n, s, extent) in enumerate(zip(crop.shape, config.spacing(sequence), region, strict=True)):
         offset = np.abs((np.arange(n) - (n - 1) / 2) * s) <= extent / 2
         inside &= offset.reshape(np.roll((-1, 1, 1), axis))
-    return image * (covered & inside), canvas
+    return inside
+
+
+def fitting_ratio(size: npt.ArrayLike, canvas: Size) -> float:
+    """The one ratio, at most 1, by which all axes of a crop of `size` voxels (3,) shrink to fit into the canvas."""
+    return min(1.0, float((np.array(canvas) / np.asarray(size)).min()))
+
+
+def laid_in(canvas: Size, content: FloatArray, crop: Grid, kept: Mask, mask: Mask, scale: float) -> Placed:
+    """Content (C, W, H, D) of a crop in the middle of a canvas of zeros, shrunk first where it does not fit.
+
+    The published loader's way: `shrunk`, then inserted at floor((canvas - size) / 2).
+    """
+    ratio = fitting_ratio(crop.shape, canvas)
+    if ratio < 1:
+        content = shrunk(content, ratio)
+        kept, mask = (shrunk(m[None].astype(np.float32), ratio)[0] > 0.5 for m in (kept, mask))
+        crop = corner_to_corner(crop, volume_shape(content))
+    low = tuple((c - n) // 2 for c, n in zip(canvas, crop.shape, strict=True))
+    w, h, d = (slice(a, a + n) for a, n in zip(low, crop.shape, strict=True))
+
+    def whole(part: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        result = np.zeros((*part.shape[:-3], *canvas), part.dtype)
+        result[..., w, h, d] = part
+        return result
+
+    affine = crop.affine.copy()
+    affine[:3, 3] = crop.at(-np.array(low))
+    return Placed(whole(content), affine, Box.around(whole(kept)), whole(mask), scale * ratio)
+
+
+def shrunk(images: FloatArray, ratio: float) -> FloatArray:
+    """(C, W, H, D), all axes by one ratio, linear, first and last voxels stay in place: scipy.ndimage.zoom of order 1.
+
+    MONAI does it ten times faster, but is slow to import; few exams need it.
+    """
+    import torch
+    from monai.transforms.spatial.array import Resize
+
+    size = [max(1, round(n * ratio)) for n in images.shape[1:]]
+    resize = Resize(size, mode="trilinear", align_corners=True)
+    return np.asarray(resize(torch.from_numpy(np.ascontiguousarray(images, np.float32))), dtype=np.float32)
+
+
+def corner_to_corner(grid: Grid, shape: Size) -> Grid:
+    """A grid of fewer voxels whose first and last voxels lie where those of `grid` do."""
+    affine = grid.affine.copy()
+    affine[:3, :3] *= (np.array(grid.shape) - 1) / np.maximum(np.array(shape) - 1, 1)
+    return Grid(affine, shape)

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from mome.config import PreprocessingConfig, from_json
+from mome.config import PAPER_PREPROCESSING, NetworkConfig, PreprocessingConfig, Sequence, from_json
+from mome.geometry import Box, Grid, at_grid, covered, resample
+from mome.intensities import in_time_order, standardised, to_channels
 from mome.phantom import PhantomExam, PhantomVolume, exam
-from mome.preprocessing import prepare, resample, to_channels
+from mome.preprocessing import Prepared, fitting_ratio, laid_in, prepare, shrunk
 from mome.refusal import Refused
 
 from .volumes import PLANES, acquired, with_marker
 
 CONFIG = PreprocessingConfig()
+SMALL_PAPER = dataclasses.replace(
+    PAPER_PREPROCESSING,
+    dce_matrix=(96, 96, 32),
+    t2_matrix=(96, 96, 16),
+    dce_canvas=(96, 64, 32),
+    dwi_canvas=(104, 72, 32),
+    t2_canvas=(96, 64, 24),
+)
+"""The paper's way at a quarter of its resolution."""
+RESIZER = json.loads((Path(__file__).parents[1] / "data" / "mome_resizer.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +108,39 @@ def test_outside_the_field_of_view_there_is_nothing() -> None:
     assert not picture[15:].any()
 
 
-@pytest.mark.parametrize("phases", [2, 4, 5, 6, 9])
+@pytest.mark.parametrize("phases", [2, 4, 5, 6, 9, 30])
 def test_other_numbers_of_phases_become_six(phases: int) -> None:
-    """Linear over the phase index: the first stays the first and the last the last (paper, external data sets)."""
-    made = np.arange(1.0, phases + 1, dtype=np.float32)[:, None, None, None]
-    channels = to_channels(made, 6).ravel()
-    assert np.allclose(channels, np.linspace(1, phases, 6))
+    """First-order spline over the phase index, "grid-constant" (paper, external data sets): the first stays the first
+    and the last the last. Thirty ultrafast phases, too; what their score means the evaluated range says."""
+    made = np.random.default_rng(phases).normal(size=(phases, 2, 2, 2)).astype(np.float32)
+    channels = to_channels(made, 6)
+    as_the_paper = ndimage.zoom(made, (6 / phases, 1, 1, 1), order=1, mode="grid-constant")
+    assert np.allclose(channels, as_the_paper, atol=1e-6)
+    assert np.allclose(channels[[0, -1]], made[[0, -1]])
+
+
+def test_phases_are_ordered_by_their_clock(patient: PhantomExam) -> None:
+    """A sender's order is no order: phases shuffled together with their seconds are the same exam."""
+    seconds = patient.dce.seconds
+    assert seconds is not None
+    order = [4, 0, 2, 6, 1, 5, 3][: len(seconds)]
+    shuffled = PhantomVolume(patient.dce.voxels[order], patient.dce.affine, tuple(seconds[i] for i in order))
+    expected = prepare({"dce": patient.dce}, CONFIG).arrays["dce"]
+    assert np.array_equal(prepare({"dce": shuffled}, CONFIG).arrays["dce"], expected)
+
+
+@pytest.mark.parametrize("seconds", [(0, 90, 90, 150), (0, 0, 0, 0), (0, 90, float("nan"), 150), (0, 90, 150)], ids=str)
+def test_a_clock_that_orders_nothing_is_refused(seconds: tuple[float, ...]) -> None:
+    """Two phases of one time: either could be the earlier. A guess could take a post-contrast for the native phase."""
+    with pytest.raises(Refused) as refusal:
+        in_time_order(np.zeros((4, 1, 1, 1)), seconds)
+    assert refusal.value.code == "PHASES_NOT_ORDERED"
+
+
+def test_without_a_clock_the_order_given_is_kept() -> None:
+    """The caller knows the order from other tags and says that it knows no times."""
+    phases = np.arange(4.0)[:, None, None, None]
+    assert in_time_order(phases, None) is phases
 
 
 def test_two_phases_are_too_few(patient: PhantomExam) -> None:
@@ -106,6 +149,7 @@ def test_two_phases_are_too_few(patient: PhantomExam) -> None:
     with pytest.raises(Refused) as refusal:
         prepare({"dce": short}, CONFIG)
     assert refusal.value.code == "TOO_FEW_PHASES"
+    assert "kinetics" in refusal.value.message
     assert refusal.value.remedy
 
 
@@ -162,3 +206,159 @@ def test_the_hash_names_the_constants() -> None:
 def test_integers_from_a_scanner_are_welcome(patient: PhantomExam) -> None:
     stored = PhantomVolume(np.rint(patient.dce.voxels).astype(np.int16), patient.dce.affine, patient.dce.seconds)
     assert np.isfinite(prepare({"dce": stored}, CONFIG).arrays["dce"]).all()
+
+
+def test_the_box_holds_all_that_is_not_zero(patient: PhantomExam) -> None:
+    """Augmentation moves the box and nothing else: what lay outside it would be lost."""
+    for config in (CONFIG, SMALL_PAPER):
+        canvas = prepare(patient.inputs, config)
+        for sequence, array in canvas.arrays.items():
+            outside = array.copy()
+            outside[(slice(None), *canvas.boxes[sequence].slices)] = 0
+            assert not outside.any()
+
+
+# ------------------------------------------------------------------ the paper's way
+@pytest.fixture(scope="module")
+def as_paper(patient: PhantomExam) -> Prepared:
+    return prepare(patient.inputs, SMALL_PAPER)
+
+
+def test_the_paper_s_canvases_are_those_of_its_network() -> None:
+    network, sequences = NetworkConfig(), ("dce", "dwi", "t2")
+    assert [PAPER_PREPROCESSING.canvas(s) for s in sequences] == [network.canvas(s) for s in sequences]
+    assert PAPER_PREPROCESSING.channels == network.dce_channels
+    record = json.loads(json.dumps(dataclasses.asdict(PAPER_PREPROCESSING)))
+    assert from_json(PreprocessingConfig, record) == PAPER_PREPROCESSING
+
+
+def test_the_paper_counts_voxels_not_millimetres(patient: PhantomExam, as_paper: Prepared) -> None:
+    """The field of view becomes one matrix whatever its size; DWI keeps the matrix it was acquired with."""
+    field = np.array(patient.dce.voxels.shape[1:]) * np.diag(patient.dce.affine)[:3]
+    spacing = {s: np.linalg.norm(affine[:3, :3], axis=0) for s, affine in as_paper.affines.items()}
+    assert np.allclose(spacing["dce"], field / SMALL_PAPER.dce_matrix)
+    assert np.allclose(spacing["t2"], field / SMALL_PAPER.t2_matrix)
+    assert np.allclose(spacing["dwi"], np.diag(patient.inputs["dwi"].affine)[:3])
+    assert as_paper.boxes["dwi"].size == patient.inputs["dwi"].voxels.shape[1:]
+
+
+def test_the_paper_masks_crops_standardises_then_pads(patient: PhantomExam, as_paper: Prepared) -> None:
+    """Zero mean and unit variance over each crop; the padding is zero, the masked part of the DCE one even value."""
+    for sequence, array in as_paper.arrays.items():
+        content = array[(slice(None), *as_paper.boxes[sequence].slices)]
+        assert abs(content.mean()) < 1e-3
+        assert content.std() == pytest.approx(1, abs=1e-3)
+    inside = np.argwhere(as_paper.mask)
+    assert as_paper.boxes["dce"] == Box(tuple(inside.min(axis=0)), tuple(inside.max(axis=0) + 1))
+    box = as_paper.boxes["dce"].slices
+    assert np.ptp(as_paper.arrays["dce"][(slice(None), *box)][:, ~as_paper.mask[box]]) < 1e-5
+
+
+def test_a_lesion_is_at_its_place_in_the_paper_s_canvases_too(patient: PhantomExam, as_paper: Prepared) -> None:
+    """Crop, padding and matrix move voxels about; the affine follows them."""
+    point = patient.lesions[0].centre
+    marked = with_marker(patient.dce, point, radius=6, brightness=20 * patient.dce.voxels.max())
+    canvas = prepare(
+        {**patient.inputs, "dce": marked, "t2": dataclasses.replace(marked, voxels=marked.voxels[1:2])}, SMALL_PAPER
+    )
+    for sequence, channel in (("dce", 2), ("t2", 0)):
+        array, affine = canvas.arrays[sequence][channel], canvas.affines[sequence]
+        found = affine[:3, :3] @ np.unravel_index(array.argmax(), array.shape) + affine[:3, 3]
+        assert np.abs(found - point).max() <= 8  # half a slice of T2, and the marker's radius
+    assert np.allclose(canvas.affines["dce"], as_paper.affines["dce"])
+
+
+def test_crops_in_the_canvas_lie_in_its_middle(as_paper: Prepared) -> None:
+    """At floor((canvas - size) / 2), as the published loader does in testing."""
+    for sequence, box in as_paper.boxes.items():
+        size = np.array(SMALL_PAPER.canvas(sequence))
+        assert box.low == tuple((size - box.size) // 2)
+
+
+def test_the_resizer_is_the_published_one() -> None:
+    """One ratio for all axes, linear: the values that the published loader gave for a made-up volume."""
+    seed = int(hashlib.sha256(b"input.resize").hexdigest()[:16], 16)
+    volume = np.random.Generator(np.random.PCG64(seed)).standard_normal(RESIZER["shape"]).astype(np.float32)
+    ratio = fitting_ratio(volume.shape[1:], tuple(RESIZER["canvas"]))
+    small = shrunk(volume, ratio)
+    assert ratio == RESIZER["ratio"]
+    assert small.shape == tuple(RESIZER["shrunk_shape"])
+    assert np.allclose(
+        small.ravel()[[0, 1, 2, -3, -2, -1]], RESIZER["first_values"] + RESIZER["last_values"], atol=1e-6
+    )
+    assert small.mean() == pytest.approx(RESIZER["mean"], abs=1e-6)
+    assert np.linalg.norm(small) == pytest.approx(RESIZER["l2"], rel=1e-6)
+
+
+def test_a_shrunk_crop_keeps_its_millimetres() -> None:
+    """The resizer keeps the first and the last voxel in place: the affine must say so."""
+    grid = Grid(np.diag([2.0, 2.0, 4.0, 1.0]), (20, 12, 10))
+    ramp = np.broadcast_to(grid.at((0, 0, 0))[0] + 2.0 * np.arange(20)[:, None, None], grid.shape)
+    content = ramp[None].astype(np.float32)
+    everywhere = np.ones(grid.shape, bool)
+    placed = laid_in((16, 16, 16), content, grid, everywhere, everywhere, 1.0)
+    assert placed.scale == 0.8
+    assert placed.box == Box((0, 3, 4), (16, 13, 12))
+    for index in ((0, 3, 4), (15, 12, 11), (7, 5, 6)):
+        assert placed.array[(0, *index)] == pytest.approx((placed.affine @ [*index, 1])[0], abs=1e-4)
+    assert np.allclose((placed.affine @ [15, 12, 11, 1])[:3], grid.at((19, 11, 9)))
+
+
+@pytest.mark.parametrize("oversize", ["zoom", "resample"])
+def test_a_crop_larger_than_its_canvas_shrinks_by_one_ratio(
+    patient: PhantomExam, as_paper: Prepared, oversize: str
+) -> None:
+    """Both ways show the same breasts at the same places, and `canvas_scale` says that they are smaller."""
+    tight = dataclasses.replace(SMALL_PAPER, dce_canvas=(64, 64, 32), oversize=oversize)
+    canvas = prepare(patient.inputs, tight)
+    assert as_paper.measures["canvas_scale"] == 1
+    assert canvas.measures["canvas_scale"] == pytest.approx(64 / as_paper.boxes["dce"].size[0])
+    before, after = (np.linalg.norm(p.affines["dce"][:3, :3], axis=0) for p in (as_paper, canvas))
+    if oversize == "zoom":  # first and last voxels of the crop stay in place
+        sizes = (np.array(p.boxes["dce"].size) - 1 for p in (as_paper, canvas))
+        assert np.allclose(after / before, np.divide(*sizes))
+    else:
+        assert np.allclose(after / before, 1 / canvas.measures["canvas_scale"])
+    centres = [p.affines["dce"] @ [*(np.argwhere(p.mask).mean(axis=0)), 1] for p in (canvas, as_paper)]
+    assert np.allclose(*centres, atol=1.5)
+
+
+@pytest.mark.parametrize("sequence", ["dwi", "t2"])
+def test_statistics_of_the_mask_and_the_region_of_the_dce(patient: PhantomExam, sequence: Sequence) -> None:
+    """The other words on the paper's grid: DWI cropped as T2 is, statistics inside the breasts only."""
+    canvas = prepare(patient.inputs, dataclasses.replace(SMALL_PAPER, statistics="mask", dwi_region="dce"))
+    grid = Grid(canvas.affines[sequence], SMALL_PAPER.canvas(sequence))
+    breasts = at_grid(canvas.mask, Grid(canvas.affines["dce"], canvas.mask.shape), grid) > 0.5
+    assert canvas.arrays[sequence][0, breasts].mean() == pytest.approx(0, abs=0.05)
+    assert canvas.arrays[sequence][0, breasts].std() == pytest.approx(1, abs=0.05)
+    tight, box = Box.around(breasts), canvas.boxes[sequence]
+    assert np.allclose(tight.low, box.low, atol=1)
+    assert np.allclose(tight.high, box.high, atol=1)
+
+
+def test_the_whole_dwi_fits_a_canvas_of_millimetres(patient: PhantomExam) -> None:
+    """Cropped to nothing: all that was acquired lies in the canvas."""
+    canvas = prepare(patient.inputs, dataclasses.replace(CONFIG, dwi_region="whole"))
+    acquired_grid = Grid(patient.inputs["dwi"].affine, patient.inputs["dwi"].voxels.shape[1:])
+    assert covered(Grid(canvas.affines["dwi"], CONFIG.dwi_canvas), acquired_grid).all()
+
+
+def test_each_phase_may_have_its_own_statistics() -> None:
+    """Together keeps how much more the late phases enhance than the early ones; each does not."""
+    rng = np.random.default_rng(0)
+    images = rng.normal([[[[1.0]]], [[[5.0]]]], 1.0, (2, 8, 8, 8)).astype(np.float32)
+    mask = np.ones((8, 8, 8), bool)
+    together = standardised(images, mask, CONFIG)
+    each = standardised(images, mask, dataclasses.replace(CONFIG, phase_statistics="each"))
+    assert np.allclose(each.mean(axis=(1, 2, 3)), 0, atol=1e-5)
+    assert np.allclose(each.std(axis=(1, 2, 3)), 1, atol=1e-5)
+    assert together[1].mean() - together[0].mean() > 1
+    assert together.mean() == pytest.approx(0, abs=1e-5)
+
+
+def test_a_misspelt_choice_is_an_error() -> None:
+    """The constants come from a weights file: an unknown word must not pass for the other one."""
+    with pytest.raises(ValueError, match="statistics is one of"):
+        from_json(PreprocessingConfig, {"statistics": "masks"})
+    with pytest.raises(ValueError, match="nothing to zoom"):
+        from_json(PreprocessingConfig, {"oversize": "zoom"})
