@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 KEEP ?=
 
-.PHONY: demo test check format evaluate train judges wheel clean
+.PHONY: demo test check format evaluate bench-mome bench-study bench-grouping train judges wheel clean
 
 # The main job: a synthetic study goes modality -> PACS -> node -> PACS. KEEP=1 stays up for a look with a viewer.
 demo: .venv/run
@@ -27,6 +27,18 @@ format: .venv/dev
 # The demonstration weights on synthetic phantoms that they have not seen.
 evaluate: .venv/run
 	$(BIN)/mome evaluate
+
+# The network at the paper's size against its plain form: ratios of one run (about 8 minutes on 2 cores).
+bench-mome: .venv/run
+	$(BIN)/mome bench --size paper
+
+# One explained study at the paper's size: scores of all combinations, 20 gradients, peak memory (half an hour on 2 cores).
+bench-study: .venv/run
+	$(BIN)/mome bench --size paper --study --steps 20
+
+# Grouping of a study of 2,000 images from cold files against one plain read of the same headers.
+bench-grouping: .venv/dev
+	$(BIN)/python -m tests.bench_grouping
 
 # Train the demonstration weights again (about 45 minutes on 2 cores).
 train: .venv/run

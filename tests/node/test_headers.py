@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,7 +109,69 @@ def test_private_numbers_survive_an_implicit_transfer_syntax(tmp_path: Path) -> 
     ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     (study,) = read(tmp_path, ds)
     assert int(study.instances[0].attributes["GEBValue"][0]) == 1_000_000_800
-    assert study.instances[0].attributes["UIHNominalBValue"] == [1000.0]
+    assert study.instances[0].attributes["UIHNominalBValue"] == 1000.0
+
+
+def test_private_floats_survive_an_implicit_transfer_syntax(tmp_path: Path) -> None:
+    """Philips writes b as a binary float of four bytes, and its creator in two spellings."""
+    ds = mr_image()
+    ds.private_block(0x2001, "PHILIPS IMAGING DD 001", create=True).add_new(0x03, "UN", struct.pack("<f", 800.0))
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    (study,) = read(tmp_path, ds)
+    assert study.instances[0].attributes["PhilipsBValue"] == 800.0
+
+
+def test_of_several_blocks_of_one_creator_the_first_with_a_value_counts(tmp_path: Path) -> None:
+    """Archives double private blocks: creator and elements stand there again, once empty."""
+    ds = mr_image()
+    for block, value in ((0x10, None), (0x11, 400), (0x13, 900)):
+        ds.add_new((0x0019, block), "LO", "SIEMENS MR HEADER")
+        ds.add_new((0x0019, block << 8 | 0x0C), "IS", value)
+    ds.add_new((0x0019, 0x140C), "IS", 700)  # of no creator
+    (study,) = read(tmp_path, ds)
+    assert study.instances[0].attributes["SiemensBValue"] == 400
+
+
+def csa_header(**entries: str) -> bytes:
+    """A Siemens CSA image header of these entries, each with one item."""
+    parts = [b"SV10\4\3\2\1", struct.pack("<2I", len(entries), 77)]
+    for name, text in entries.items():
+        parts += [struct.pack("<64si4s3i", name.encode(), 1, b"IS", 6, 6, 77)]
+        parts += [
+            struct.pack("<4i", *[len(text)] * 2, 77, len(text)),
+            text.encode().ljust((len(text) + 3) // 4 * 4, b"\0"),
+        ]
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda h: h, lambda h: h[:150], lambda h: h.replace(b"800", b"8x0"), lambda h: h[4:]]
+)
+def test_a_b_value_that_stands_in_the_csa_header_only(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    """De-identification may remove (0019,100C) only; a damaged header gives no value, and no traceback."""
+    header = csa_header(EchoLinePosition="96", B_value="800         ", NumberOfImagesInMosaic="")
+    ds = mr_image()
+    ds.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", damage(header))
+    (study,) = read(tmp_path, ds)
+    assert study.instances[0].attributes.get("SiemensCSABValue") == (800 if damage(header) == header else None)
+
+
+def test_what_is_no_number_stays_text(tmp_path: Path) -> None:
+    """A rescale slope that is lost without a word would be taken for 1: later stages must see that one was there."""
+    content = as_bytes(mr_image(RescaleSlope="2.55", RescaleIntercept="0"))
+    (tmp_path / "a.dcm").write_bytes(content.replace(b"2.55", b"2,55"))
+    (study,), _ = headers.read_folder(tmp_path)
+    assert study.instances[0].attributes["RescaleSlope"] == "2,55"
+
+
+def test_a_code_with_a_character_set_of_its_own(tmp_path: Path) -> None:
+    """Archives add a procedure code in theirs; the object's own is another."""
+    item = Dataset()
+    item.SpecificCharacterSet, item.CodeMeaning = "ISO_IR 192", "MRT Brüste"
+    ds = mr_image(SpecificCharacterSet="ISO_IR 100", SeriesDescription="spät", ProcedureCodeSequence=Sequence([item]))
+    (study,) = read(tmp_path, ds)
+    assert study.instances[0].attributes["ProcedureCode"] == "MRT Brüste"
+    assert study.instances[0].attributes["SeriesDescription"] == "spät"
 
 
 @pytest.mark.parametrize(

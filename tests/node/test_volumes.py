@@ -110,6 +110,51 @@ def test_the_affine_places_voxels_where_the_headers_say(tmp_path: Path, orientat
     assert np.linalg.det(dce.affine[:3, :3]) > 0
 
 
+PLANES = {
+    "axial": AXIAL,
+    "axial, rows upwards": [1.0, 0.0, 0.0, 0.0, -1.0, 0.0],
+    "axial, turned about": [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0],
+    "sagittal": SAGITTAL,
+    "sagittal, mirrored": [0.0, -1.0, 0.0, 0.0, 0.0, -1.0],
+    "coronal": [1.0, 0.0, 0.0, 0.0, 0.0, -1.0],
+    "coronal, feet up": [-1.0, 0.0, 0.0, 0.0, 0.0, 1.0],
+}
+
+
+@pytest.mark.parametrize("position", ["HFP", "FFS"])
+@pytest.mark.parametrize("side", [-60.0, 60.0])
+@pytest.mark.parametrize("plane", PLANES)
+def test_a_lesion_keeps_its_side_and_its_millimetre(tmp_path: Path, plane: str, side: float, position: str) -> None:
+    """However the scanner laid rows, columns and slices: only position and orientation of the images say where."""
+    lesion, orientation = np.array([side, -20.0, 10.0]), PLANES[plane]
+    where: dict[str, Any] = {
+        "slices": 9,
+        "spacing_mm": 30.0,
+        "first_mm": -120.0,
+        "pixels": 64,
+        "orientation": orientation,
+        "SliceThickness": 3.0,
+    }
+    split = [series(5 + n, "dyn", [t], key=n, PatientPosition=position, **where) for n, t in enumerate(TIMES[:3])]
+    for n, phase in enumerate(split):
+        for item in written(tmp_path, phase):
+            header, ds = item.attributes, pydicom.dcmread(item.path)
+            row, column = np.array(orientation[:3]), np.array(orientation[3:])
+            away = lesion - header["ImagePositionPatient"]
+            j, i = (round(float(away @ axis / header["PixelSpacing"][0])) for axis in (column, row))
+            near = abs(away @ np.cross(row, column)) <= 15
+            pixels = np.zeros((64, 64), "<u2")
+            pixels[j, i] = 500 * (n > 0) * near
+            ds.PixelData = pixels.tobytes()
+            ds.save_as(item.path)
+    split = [[replace(i, path=tmp_path / i.path.name) for i in phase] for phase in split]
+    dce = build(*split)[0]["dce"]
+    found = np.argwhere(dce.voxels[1] == 500)
+    assert len(found) == 1
+    assert np.abs(dce.to_voxels(lesion[None]) - found).max() <= 0.5
+    assert np.sign(dce.to_patient(found)[0][0]) == np.sign(side)
+
+
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
 def test_compressed_images_hold_the_same_values(tmp_path: Path, syntax: str) -> None:
     """Archives compress as they like; the installed decoders serve."""
@@ -204,15 +249,42 @@ def test_a_missing_file_is_not_a_traceback(tmp_path: Path) -> None:
     assert refused(study(instances), group(study(instances))).code == "PIXELS_UNREADABLE"
 
 
-def test_a_selection_with_a_gap_is_refused(tmp_path: Path) -> None:
-    """The grouping is strict already; two sagittal slabs pass it and are no single volume."""
-    side: dict[str, Any] = {"orientation": SAGITTAL, "slices": 15, "spacing_mm": 5.0, "field_mm": 200.0, "pixels": 64}
-    both = [
-        instance(dict(i.attributes), (5, "dyn", None), first, n)
-        for first in (40.0, -110.0)
-        for n, i in enumerate(series(5, "dyn", TIMES, first_mm=first, **side))
-    ]
-    assert refused(study(both), group(study(both))).code == "GEOMETRY_IRREGULAR"
+SIDE: dict[str, Any] = {"orientation": SAGITTAL, "slices": 15, "spacing_mm": 5.0, "field_mm": 200.0, "pixels": 64}
+
+
+def two_slabs(folder: Path, *, left_mm: float = -110.0) -> list[Instance]:
+    """Right and left breast in one sagittal series. The stored value of row 0 is its distance from the midline."""
+    both = []
+    for name, where in (("right", {"first_mm": 40.0}), ("left", {"first_mm": left_mm})):
+        for n, i in enumerate(series(5, "dyn", TIMES, **{**SIDE, **where})):
+            x = round(abs(i.attributes["ImagePositionPatient"][0]))
+            both.append(instance({**i.attributes, "Value": x}, (5, "dyn", None), name, n))
+    return written(folder, both)
+
+
+@pytest.mark.parametrize("left_mm", [-110.0, -108.0])
+def test_two_sagittal_slabs_are_joined_on_one_grid(tmp_path: Path, left_mm: float) -> None:
+    """Each slab keeps its place in the patient, also where its slices lie between those of the other slab's grid."""
+    built, _ = build(two_slabs(tmp_path, left_mm=left_mm))
+    dce = built["dce"]
+    assert np.allclose(dce.spacing, [3.125, 3.125, 5.0])
+    x = dce.to_patient(np.column_stack([np.zeros((dce.voxels.shape[3], 2)), np.arange(dce.voxels.shape[3])]))[:, 0]
+    assert (x.min(), x.max()) == (pytest.approx(-110, abs=5), pytest.approx(-left_mm, abs=5))
+    imaged = (np.abs(x) >= 40) & (np.abs(x) <= 107)
+    assert np.allclose(dce.voxels[0, 0, 0, imaged], np.abs(x[imaged]), atol=0.01)
+    assert not dce.voxels[..., np.abs(x) < 30].any()
+
+
+def test_slabs_whose_slices_are_uneven_are_refused(tmp_path: Path) -> None:
+    """Two slabs are no licence for gaps within them."""
+    both = [i for n, i in enumerate(two_slabs(tmp_path)) if n % 15 != 7]
+    error = refused(study(both), {**group(study(two_slabs(tmp_path))), "dce": fake_phases(both)})
+    assert error.code == "GEOMETRY_IRREGULAR"
+
+
+def fake_phases(instances: list[Instance]) -> dict[str, Any]:
+    references = [{"SOPInstanceUID": i.sop_instance_uid, "frames": None} for i in instances]
+    return {"phases": [{"instances": references, "t_rel_s": 0.0}]}
 
 
 # ------------------------------------------------------------------ what is left out

@@ -6,11 +6,9 @@ No file raises an error here, however broken: a PACS sends what it has. Pixels a
 from __future__ import annotations
 
 import json
-import math
 import re
-import struct
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,60 +17,15 @@ import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.multival import MultiValue
-from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from ..study import Instance, Study, UnusableFile
+from . import elements
 
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)+")  # leading zeros are against PS3.5 9.1, and common
-UIDS = ("SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID")
 NAMED_AS_DICOM = {".dcm", ".dicom", ".dic", ".ima"}
+SHARED_GROUPS, FRAME_GROUPS, DIRECTORY_RECORDS = 0x52009229, 0x52009230, 0x00041220
 WITH_PIXELS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.4(\.1|\.3|\.4)?")  # the MR image classes, PS3.4 B.5
-LONGEST_VALUE = 1024  # characters, numbers: longer values are protocols and look-up tables, no business of a grouping
-DEEPEST = 8  # sequences within sequences, inside one functional group
-
-_KEYWORDS = """
-SpecificCharacterSet PatientName PatientID IssuerOfPatientID PatientBirthDate PatientSex PatientAge StudyID StudyDate
-StudyTime StudyDescription AccessionNumber ReferringPhysicianName PatientIdentityRemoved RequestedProcedureDescription
-PerformedProcedureStepDescription
-
-Modality SeriesNumber SeriesDescription SeriesDate SeriesTime ProtocolName BodyPartExamined Laterality ImageLaterality
-PatientPosition FrameOfReferenceUID Manufacturer ManufacturerModelName SoftwareVersions MagneticFieldStrength
-ReceiveCoilName InstanceNumber AcquisitionNumber ContentDate ContentTime InstanceCreationDate InstanceCreationTime
-NumberOfFrames Rows Columns SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored PixelRepresentation
-ImageType DerivationDescription ImageComments BurnedInAnnotation SmallestImagePixelValue
-
-ScanningSequence SequenceVariant ScanOptions SequenceName PulseSequenceName MRAcquisitionType EchoPulseSequence
-EchoPlanarPulseSequence AcquisitionContrast RepetitionTime EchoTime EffectiveEchoTime InversionTime InversionTimes
-InversionRecovery FlipAngle EchoNumbers EchoTrainLength SpectrallySelectedSuppression SliceThickness
-SpacingBetweenSlices NumberOfTemporalPositions AcquisitionDate AcquisitionTime AcquisitionDateTime AcquisitionDuration
-TriggerTime TemporalPositionIdentifier TemporalResolution ContrastBolusAgent ContrastBolusStartTime
-ContrastBolusIngredient
-
-ImagePositionPatient ImageOrientationPatient PixelSpacing RescaleSlope RescaleIntercept RescaleType FrameType
-DiffusionBValue DiffusionDirectionality DiffusionGradientOrientation StackID InStackPositionNumber
-TemporalPositionIndex FrameAcquisitionDateTime FrameReferenceDateTime DimensionIndexValues FrameLaterality
-ComplexImageComponent RealWorldValueSlope
-"""  # patient and study; series and object; acquisition; frame
-KEYWORDS = frozenset(_KEYWORDS.split())
-
-CODED = {  # code sequence -> (name here, the part of the code that is kept)
-    "AnatomicRegionSequence": ("AnatomicRegion", "CodeMeaning"),
-    "ProcedureCodeSequence": ("ProcedureCode", "CodeMeaning"),
-    "RequestedProcedureCodeSequence": ("RequestedProcedureCode", "CodeMeaning"),
-    "MeasurementUnitsCodeSequence": ("MeasurementUnits", "CodeValue"),
-}
-PRIVATE = {  # (group, private creator, element) -> name here
-    (0x0019, "SIEMENS MR HEADER", 0x0C): "SiemensBValue",
-    (0x0019, "SIEMENS MR HEADER", 0x0A): "SiemensImagesInMosaic",
-    (0x0043, "GEMS_PARM_01", 0x39): "GEBValue",  # four numbers; the first is b, with an offset of 10^9 in some versions
-    (0x2001, "Philips Imaging DD 001", 0x03): "PhilipsBValue",
-    (0x2001, "Philips Imaging DD 001", 0x04): "PhilipsDiffusionDirection",  # "I" for isotropic
-    (0x0065, "Image Private Header", 0x09): "UIHBValue",  # effective
-    (0x0065, "Image Private Header", 0x0A): "UIHNominalBValue",
-}
-PRIVATE_GROUPS = {group for group, _, _ in PRIVATE}
 
 
 class _Unusable(Exception):
@@ -109,7 +62,7 @@ def read_files(paths: Iterable[Path]) -> tuple[list[Study], list[UnusableFile]]:
                     )
             except _Unusable as reason:
                 unusable.append(UnusableFile(path, str(reason)))
-    _decoded.clear()
+    elements.forget()
     studies: dict[str, list[Instance]] = {}
     for uid in sorted(kept):
         studies.setdefault(kept[uid].study_instance_uid, []).append(kept[uid])
@@ -119,21 +72,11 @@ def read_files(paths: Iterable[Path]) -> tuple[list[Study], list[UnusableFile]]:
 def _read(path: Path) -> Instance | None:
     """None for a DICOMDIR. Raises _Unusable, and nothing else."""
     try:
-        dataset = _parse(path)
-        if dataset is None:
-            return None
-        uids = {keyword: str(dataset.get(keyword) or "") for keyword in UIDS}
-        _check_uids(uids)
-        frames = _frames(dataset)
-        return Instance(
-            path=path,
-            sop_instance_uid=uids["SOPInstanceUID"],
-            sop_class_uid=uids["SOPClassUID"],
-            series_instance_uid=uids["SeriesInstanceUID"],
-            study_instance_uid=uids["StudyInstanceUID"],
-            attributes=_shared(dataset) | _attributes(dataset),
-            frames=frames,
-        )
+        size = path.stat().st_size
+        if size == 0:
+            raise _Unusable("The file is empty.")
+        with path.open("rb") as file:
+            return _instance(path, file, size)
     except _Unusable:
         raise
     except InvalidDicomError:
@@ -146,34 +89,50 @@ def _read(path: Path) -> Instance | None:
         raise _Unusable(f"Cannot be parsed as DICOM ({type(error).__name__}).") from None
 
 
-def _parse(path: Path) -> Dataset | None:
-    """Everything before the pixels. Raises _Unusable for an empty file and for one that is cut short."""
-    size = path.stat().st_size
-    if size == 0:
-        raise _Unusable("The file is empty.")
-    with path.open("rb") as file:
-        if not _dicom_bytes(file.read(132)):
-            raise _Unusable("Not a DICOM file.")
-        file.seek(0)
-        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-        meta = dataset.file_meta
-        if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage or "DirectoryRecordSequence" in dataset:
-            return None
-        deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-        if _cut_short(dataset) or (not deflated and _pixels_cut_short(dataset, file, size)):
-            raise _Unusable("The file is cut short; send it again.")
-        return dataset
+def _instance(path: Path, file: BinaryIO, size: int) -> Instance | None:
+    """Everything before the pixels of an open file of `size` bytes; None for a DICOMDIR."""
+    if not _dicom_bytes(file.read(132)):
+        raise _Unusable("Not a DICOM file.")
+    file.seek(0)
+    dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+    meta = elements.attributes(dataset.file_meta)
+    if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage or DIRECTORY_RECORDS in dataset:
+        return None
+    attributes = elements.functional_groups(elements.sequence(dataset, SHARED_GROUPS)) | elements.attributes(dataset)
+    attributes |= {keyword: value for keyword, value in meta.items() if keyword == "TransferSyntaxUID"}
+    if _cut_short(dataset) or _pixels_cut_short(dataset, attributes, file, size):
+        raise _Unusable("The file is cut short; send it again.")
+    uids = {keyword: str(attributes.pop(keyword, "")) for keyword in elements.UIDS}
+    _check_uids(uids)
+    return Instance(
+        path=path,
+        sop_instance_uid=uids["SOPInstanceUID"],
+        sop_class_uid=uids["SOPClassUID"],
+        series_instance_uid=uids["SeriesInstanceUID"],
+        study_instance_uid=uids["StudyInstanceUID"],
+        attributes=attributes,
+        frames=_frames(dataset, attributes),
+    )
+
+
+def _frames(dataset: Dataset, attributes: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Functional groups of each frame (PS3.3 C.7.6.16); none where their number is not the number of frames."""
+    items = elements.sequence(dataset, FRAME_GROUPS)
+    if not items or len(items) != attributes.get("NumberOfFrames", 1):
+        return ()
+    return tuple(elements.functional_groups([item]) for item in items)
 
 
 def _cut_short(dataset: Dataset) -> bool:
-    """Whether a value holds fewer bytes than it announces."""
-    raw = (element for element in dataset.values() if isinstance(element, RawDataElement))
-    return any(e.length not in (0xFFFFFFFF, len(e.value or b"")) for e in raw if e.value is not None)
+    """Whether the last value holds fewer bytes than it announces."""
+    last = next(reversed(list(dataset.values())), None)
+    return isinstance(last, RawDataElement) and last.length not in (0xFFFFFFFF, len(last.value or b""))
 
 
-def _pixels_cut_short(dataset: Dataset, file: BinaryIO, size: int) -> bool:
+def _pixels_cut_short(dataset: Dataset, attributes: Mapping[str, Any], file: BinaryIO, size: int) -> bool:
     """Whether an MR image ends before its pixel data do; `file` stands at the pixel data element."""
-    if not WITH_PIXELS.fullmatch(str(dataset.get("SOPClassUID") or "")):
+    deflated = attributes.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    if deflated or not WITH_PIXELS.fullmatch(str(attributes.get("SOPClassUID"))):
         return False
     head = file.read(12)
     if len(head) < 8:
@@ -228,139 +187,6 @@ def _dicom_bytes(start: bytes) -> bool:
         b"\x08\x00\x00\x00", b"\x08\x00\x01\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x08\x00\x16\x00",
         b"\x02\x00\x00\x00", b"\x02\x00\x10\x00", b"\x00\x08\x00\x00", b"\x00\x08\x00\x05", b"\x00\x08\x00\x08",
     )  # fmt: skip
-
-
-# ------------------------------------------------------------------ elements to plain values
-def _attributes(dataset: Dataset) -> dict[str, Any]:
-    """Top-level elements of one object, by keyword; what cannot be decoded is left out."""
-    found: dict[str, Any] = {}
-    for tag in dataset.keys():  # noqa: SIM118 - iterating over the data set itself would decode every element
-        keyword = _keyword(tag)
-        if keyword in KEYWORDS:
-            _keep(found, keyword, dataset, tag)
-        elif keyword in CODED:
-            _keep_code(found, keyword, dataset, tag)
-        elif tag.group in PRIVATE_GROUPS and tag.element >= 0x1000:
-            _keep_private(found, dataset, tag)
-    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    if syntax:
-        found["TransferSyntaxUID"] = str(syntax)
-    return found
-
-
-def _shared(dataset: Dataset) -> dict[str, Any]:
-    """Functional groups that all frames share (PS3.3 C.7.6.16)."""
-    return _flat(dataset.get("SharedFunctionalGroupsSequence") or [])
-
-
-def _frames(dataset: Dataset) -> tuple[dict[str, Any], ...]:
-    """Functional groups of each frame; none where their number is not the number of frames."""
-    items = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    if not items or len(items) != int(dataset.get("NumberOfFrames") or 1):
-        return ()
-    return tuple(_flat([item]) for item in items)
-
-
-def _flat(items: Iterable[Dataset]) -> dict[str, Any]:
-    """Functional groups flattened to keywords; references to other objects are passed over."""
-    found: dict[str, Any] = {}
-    for dataset, tag in _elements(items):
-        keyword = _keyword(tag)
-        if keyword in CODED:
-            _keep_code(found, keyword, dataset, tag)
-        elif keyword in KEYWORDS:
-            _keep(found, keyword, dataset, tag)
-        elif tag.group in PRIVATE_GROUPS and tag.element >= 0x1000:
-            _keep_private(found, dataset, tag)
-    return found
-
-
-def _elements(items: Iterable[Dataset], depth: int = 0) -> Iterator[tuple[Dataset, BaseTag]]:
-    for item in items:
-        for tag in item.keys():  # noqa: SIM118
-            keyword = _keyword(tag)
-            if not keyword.endswith("Sequence") or keyword in CODED:
-                yield item, tag
-            elif not keyword.startswith(("Referenced", "Source", "ConversionSource")) and depth < DEEPEST:
-                yield from _elements(_value(item, tag) or [], depth + 1)
-
-
-def _keep(found: dict[str, Any], keyword: str, dataset: Dataset, tag: BaseTag) -> None:
-    raw: Any = dataset.get_item(tag)
-    if not isinstance(raw, RawDataElement) or raw.value is None:
-        _set_plain(found, keyword, _value(dataset, tag))
-        return
-    key = (tag, raw.VR, raw.value, raw.is_little_endian, str(dataset.original_character_set))
-    if key not in _decoded:
-        _decoded[key] = _plain(_value(dataset, tag))
-    if _decoded[key] is not None:
-        found[keyword] = _decoded[key]
-
-
-def _keep_code(found: dict[str, Any], keyword: str, dataset: Dataset, tag: BaseTag) -> None:
-    name, part = CODED[keyword]
-    for item in list(_value(dataset, tag) or [])[:1]:
-        _keep(found, name, item, BaseTag(pydicom.datadict.tag_for_keyword(part) or 0))
-
-
-def _keep_private(found: dict[str, Any], dataset: Dataset, tag: BaseTag) -> None:
-    """Private elements are known by creator and low byte: a PACS may move the block (0021,11xx to 0021,10xx)."""
-    creator = _value(dataset, BaseTag(tag.group << 16 | tag.element >> 8))
-    name = PRIVATE.get((tag.group, str(creator).strip(), tag.element & 0xFF))
-    if name:
-        value = _value(dataset, tag)
-        if isinstance(value, bytes):  # the VR was lost on the way
-            value = _numbers_of_bytes(value)
-        _set_plain(found, name, value)
-
-
-def _numbers_of_bytes(value: bytes) -> list[Any]:
-    """Eight binary bytes are a double, as UIH writes; else numbers as text, as Siemens and GE do."""
-    if len(value) == 8 and not value.strip(b"\0 ").replace(b"\\", b"").isdigit():
-        return list(struct.unpack("<d", value))
-    return value.decode("ascii", "ignore").strip("\0 ").split("\\")
-
-
-def _set_plain(found: dict[str, Any], name: str, value: Any) -> None:
-    plain = _plain(value)
-    if plain is not None:
-        found[name] = plain
-
-
-def _value(dataset: Dataset, tag: BaseTag) -> Any:
-    try:
-        return dataset[tag].value if tag in dataset else None
-    except Exception:  # one bad value does not make the object useless
-        return None
-
-
-def _plain(value: Any) -> Any:
-    """str, int, float or a list of these; None for what is empty, too long or not finite."""
-    if isinstance(value, MultiValue | list | tuple):
-        if len(value) > LONGEST_VALUE:
-            return None
-        plain = [_plain(item) for item in value]
-        return ["" if item is None else item for item in plain] if any(i is not None for i in plain) else None
-    if isinstance(value, bool | bytes | Dataset) or value is None:
-        return None
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    text = str(value).strip("\0 ")
-    return text if 0 < len(text) <= LONGEST_VALUE else None
-
-
-_keywords: dict[int, str] = {}
-_decoded: dict[Any, Any] = {}  # images of a series share most values: decoded once for each run of `read_files`
-
-
-def _keyword(tag: BaseTag) -> str:
-    """Keyword of a tag, remembered: the dictionary look-up is half of the time otherwise."""
-    known = _keywords.get(tag)
-    if known is None:
-        known = _keywords[tag] = "" if tag.is_private else pydicom.datadict.keyword_for_tag(tag)
-    return known
 
 
 # ------------------------------------------------------------------ to and from a file

@@ -18,7 +18,7 @@ from ..errors import StudyRefused
 from ..findings import Problem
 from ..study import Attributes, Instance, Study
 from ..volume import Volume
-from . import headers, slice_geometry
+from . import headers, slabs, slice_geometry
 from .series_grouping.images import MR_CLASSES, Image
 from .series_grouping.kinds import NATIVE, component
 
@@ -93,7 +93,7 @@ def _dynamic(dce: Mapping[str, Any], instances: Mapping[str, Instance]) -> Volum
             series=series,
         )
     try:
-        stacks = [_stack(phase) for phase in phases]
+        stacks = [_stacks(phase) for phase in phases]
         for stack in stacks[1:]:
             _check_same_grid(stacks[0], stack)
     except _Irregular as reason:
@@ -104,7 +104,7 @@ def _dynamic(dce: Mapping[str, Any], instances: Mapping[str, Instance]) -> Volum
             series=series,
         ) from None
     try:
-        channels = [_pixels(stack.slices) for stack in stacks]
+        channels, affines = zip(*(_placed(stack) for stack in stacks), strict=True)
     except _Undecodable as reason:
         raise StudyRefused(
             "PIXELS_UNREADABLE",
@@ -114,7 +114,7 @@ def _dynamic(dce: Mapping[str, Any], instances: Mapping[str, Instance]) -> Volum
         ) from None
     times = [phase["t_rel_s"] for phase in dce["phases"]]
     seconds = None if None in times else tuple(float(time) for time in times)
-    return Volume(_joined(channels), stacks[0].affine, seconds)
+    return Volume(_joined(channels), affines[0], seconds)
 
 
 def _beside(role: str, selection: Any, instances: Mapping[str, Instance], dce: Volume) -> Volume | Problem:
@@ -147,8 +147,8 @@ def covered(dce: Volume, other: Volume) -> float:
 
 
 def _single(slices: Sequence[Image]) -> Volume:
-    stack = _stack(slices)
-    return Volume(_joined([_pixels(stack.slices)]), stack.affine)
+    voxels, affine = _placed(_stacks(slices))
+    return Volume(_joined([voxels]), affine)
 
 
 def _mean_over_directions(slices: Sequence[Image]) -> Volume:
@@ -157,13 +157,13 @@ def _mean_over_directions(slices: Sequence[Image]) -> Volume:
     counts = {len(group) for group in directions}
     if len(counts) > 1:
         raise _Irregular("not every slice has the same number of diffusion directions")
-    stacks = [_stack([group[n] for group in directions]) for n in range(counts.pop())]
+    stacks = [_stacks([group[n] for group in directions]) for n in range(counts.pop())]
+    total, affine = _placed(stacks[0])
     if len(stacks) == 1:
-        return Volume(_joined([_pixels(stacks[0].slices)]), stacks[0].affine)
-    total = np.zeros(1, np.float32)
-    for stack in stacks:
-        total = total + _pixels(stack.slices).astype(np.float32)
-    return Volume((total / len(stacks))[None], stacks[0].affine)
+        return Volume(_joined([total]), affine)
+    for stack in stacks[1:]:
+        total = total.astype(np.float32) + _placed(stack)[0]
+    return Volume((total / len(stacks))[None], affine)
 
 
 # ------------------------------------------------------------------ slices
@@ -195,8 +195,8 @@ def _slices(references: Sequence[Mapping[str, Any]], instances: Mapping[str, Ins
     return found
 
 
-def _stack(slices: Sequence[Image]) -> RegularStack:
-    """Raises _Irregular unless the slices are one regular volume."""
+def _stacks(slices: Sequence[Image]) -> list[RegularStack]:
+    """One regular volume, or two sagittal slabs. Raises _Irregular for anything else."""
     if not all(s.is_placed for s in slices):
         raise _Irregular("images without position, orientation or pixel spacing")
     positions = np.array([s.position for s in slices], float)
@@ -206,23 +206,40 @@ def _stack(slices: Sequence[Image]) -> RegularStack:
     spacings = np.array([s.pixel_spacing for s in slices], float)
     if np.abs(spacings - spacings[0]).max() > 0.01 * spacings[0].min():
         raise _Irregular("images of different pixel spacing")
+    parts = [np.ones(len(slices), bool)]
     if words := slice_geometry.irregularity(orientations, positions):
-        raise _Irregular(words)
-    order = np.argsort(positions @ slice_geometry.normal(orientations[0]))
-    affine = slice_geometry.affine(orientations[order[0]], positions[order], spacings[order[0]])
-    return RegularStack([slices[i] for i in order], affine)
+        if (found := slabs.sides(orientations, positions)) is None:
+            raise _Irregular(words)
+        parts = found
+    stacks = []
+    for part in parts:
+        order = np.flatnonzero(part)[np.argsort(positions[part] @ slice_geometry.normal(orientations[0]))]
+        affine = slice_geometry.affine(orientations[order[0]], positions[order], spacings[order[0]])
+        stacks.append(RegularStack([slices[i] for i in order], affine))
+    return stacks
 
 
-def _check_same_grid(one: RegularStack, other: RegularStack) -> None:
-    """Raises _Irregular unless both grids agree to a tenth of a voxel."""
-    size = one.slices[0].size
-    if (len(one.slices), size) != (len(other.slices), other.slices[0].size):
+def _placed(stacks: Sequence[RegularStack]) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """Voxels (W, H, D) and affine (4, 4) of a volume, or of two slabs on one grid."""
+    voxels = [_pixels(stack.slices) for stack in stacks]
+    if len(stacks) == 1:
+        return voxels[0], stacks[0].affine
+    return slabs.joined(voxels, [stack.affine for stack in stacks])
+
+
+def _check_same_grid(some: Sequence[RegularStack], others: Sequence[RegularStack]) -> None:
+    """Raises _Irregular unless the grids agree to a tenth of a voxel."""
+    if len(some) != len(others):
         raise _Irregular("phases of different size")
-    corner = np.array([size[1] - 1, size[0] - 1, len(one.slices) - 1, 1.0])
-    for index in (np.array([0, 0, 0, 1.0]), corner):
-        apart = np.linalg.inv(one.affine) @ (other.affine @ index) - index
-        if np.abs(apart[:3]).max() > 0.1:
-            raise _Irregular("phases on different grids")
+    for one, other in zip(some, others, strict=True):
+        size = one.slices[0].size
+        if (len(one.slices), size) != (len(other.slices), other.slices[0].size):
+            raise _Irregular("phases of different size")
+        corner = np.array([size[1] - 1, size[0] - 1, len(one.slices) - 1, 1.0])
+        for index in (np.array([0, 0, 0, 1.0]), corner):
+            apart = np.linalg.inv(one.affine) @ (other.affine @ index) - index
+            if np.abs(apart[:3]).max() > 0.1:
+                raise _Irregular("phases on different grids")
 
 
 def _by_position(slices: Sequence[Image]) -> list[list[Image]]:
@@ -292,7 +309,7 @@ def _decode(instance: Instance, frames: Sequence[int]) -> list[npt.NDArray[Any]]
         raise _Undecodable(f"transfer syntax {syntax}, {why}, object {instance.sop_instance_uid}") from None
 
 
-def _joined(channels: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+def _joined(channels: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """Channels (C, W, H, D) of one type: int16 if all are, else float32."""
     if any(channel.dtype != np.int16 for channel in channels):
         channels = [channel.astype(np.float32, copy=False) for channel in channels]

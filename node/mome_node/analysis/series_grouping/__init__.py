@@ -7,6 +7,7 @@ Headers only, never pixels. The steps, one module each:
     kinds       what each series is by itself: native or derived; T1, T2, diffusion, scout
     stacks      a series to stacks: one grid, one time; the key between them is tested
     families    stacks of one grid and protocol, in order of time
+    members     which of them are phases: no copies, no maps, no late series
     dynamics    the dynamic, and which phase is pre-contrast
     diffusion   b-values, trace or directions
     selection   which DWI, ADC, T2 and T1 go with the dynamic

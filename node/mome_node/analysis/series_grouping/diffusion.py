@@ -6,7 +6,8 @@ The b-value used is the highest acquired one not above 1000 s/mm2, as in the MOM
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .images import Image, Series
@@ -14,9 +15,12 @@ from .stacks import alike, irregularity, slots
 
 GE_OFFSET = 1_000_000_000  # some software versions write b + 10^9
 HIGHEST_B = 1000.0  # s/mm2
+NEARLY_ZERO = 10.0  # below it is b = 0: Philips writes 0.001 ... 0.004, Siemens 5
+SAME_B = 0.02  # relative: actual values of the directions scatter about the nominal one
 STANDARD = "DiffusionBValue (0018,9087)"
 PRIVATE = {
     "SiemensBValue": "private (0019,100C)",
+    "SiemensCSABValue": "B_value of the CSA header, private (0029,1010)",
     "GEBValue": "private (0043,1039)",
     "PhilipsBValue": "private (2001,1003)",
     "UIHNominalBValue": "private (0065,100A)",  # before the effective value, which is 929.75 for a nominal 1000
@@ -24,6 +28,7 @@ PRIVATE = {
 }
 SEQUENCE_B = re.compile(r"_b(\d+)(?:t|#\d+)?$")  # *ep_b800t, *ep_b800#3; an ADC map has *ep_b50_800, no b-value
 TRACE_SEQUENCE = re.compile(r"_b\d+t$")
+ADC_SEQUENCE = re.compile(r"_b\d+_\d+$")
 COMMENT_B = re.compile(r"\bb=(\d+)\(")
 DESCRIBED_B = re.compile(
     r"(?<![^\W_])b ?=? ?(\d{2,4})(?![^\W_])|(?<![^\W_])(?:dwi|diff) ?(\d{2,4})(?![^\W_])", re.IGNORECASE
@@ -32,7 +37,7 @@ DESCRIBED_B = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class BValue:
-    value: float  # s/mm2, to the nearest integer; below 1 is 0
+    value: float  # s/mm2, to the nearest integer; nearly zero is 0
     source: str  # where it stood
 
 
@@ -52,7 +57,7 @@ def b_value(image: Image) -> BValue | None:
 
 
 def _rounded(value: float, source: str) -> BValue:
-    return BValue(float(round(value)) if value >= 1 else 0.0, source)
+    return BValue(float(round(value)) if value >= NEARLY_ZERO else 0.0, source)
 
 
 def is_isotropic(image: Image) -> bool:
@@ -88,6 +93,8 @@ def read_diffusion(series: Series, images: Sequence[Image]) -> Diffusion | str:
     `images`: those acquired; ADC and calculated images of the same series are left out before.
     """
     placed = [image for image in images if image.is_placed]
+    if not placed and any(image.is_mosaic for image in images):
+        return "its images are mosaics, each of a whole volume; send the series as single slices"
     if not placed:
         return "its images lack position or orientation"
     largest = max(alike(placed), key=len)
@@ -98,9 +105,10 @@ def read_diffusion(series: Series, images: Sequence[Image]) -> Diffusion | str:
         if described is None:
             return "no image carries a b-value above 0"
         known, found = [described], [described] * len(largest)
+    nominal = _nominal(b.value if b else 0.0 for b in found)
     by_b: dict[float, list[Image]] = {}
     for image, b in zip(largest, found, strict=True):
-        by_b.setdefault(b.value if b else 0.0, []).append(image)
+        by_b.setdefault(nominal[b.value if b else 0.0], []).append(image)
     chosen_b = choose_b(tuple(by_b))
     chosen, is_trace = _one_kind(by_b[chosen_b])
     one_each = _one_per_position(chosen)
@@ -117,6 +125,18 @@ def read_diffusion(series: Series, images: Sequence[Image]) -> Diffusion | str:
         is_trace=is_trace,
         b0_implied=None in found,
     )
+
+
+def _nominal(values: Iterable[float]) -> dict[float, float]:
+    """Each b-value to the commonest of its neighbours: 995, 1000 and 1005 are one."""
+    counts = Counter(values)
+    groups: list[list[float]] = []
+    for value in sorted(counts):
+        if groups and value - groups[-1][0] <= SAME_B * value:
+            groups[-1].append(value)
+        else:
+            groups.append([value])
+    return {value: max(group, key=lambda b: (counts[b], -b)) for group in groups for value in group}
 
 
 def choose_b(b_values: Sequence[float]) -> float:

@@ -17,12 +17,13 @@ from .. import slice_geometry
 from . import clocks
 from .families import Family, Timeline, timeline
 from .images import Image, positions
+from .members import named, sessions, without_copies, without_late, without_strangers
 from .stacks import Stack
 from .words import Vocabulary
 
 CLEARLY_LONGER = 1.3  # times the median interval: the injection lies in this gap
+MUCH_LONGER = 1.6  # the same after the second phase: another sequence may have been put in after the first post phase
 REGULAR = 1.15  # times the median interval: no more than the usual scatter
-LATE_GAP, LATE_S = 3.0, 240.0  # a last phase after a gap of this many intervals and seconds is no phase of the dynamic
 ULTRAFAST_S = 15.0  # per phase
 BOTH_SIDES_MM = 30.0  # a volume of both breasts reaches this far to either side of the midline
 ONE_BREAST_MM = 230.0  # an axial field of view below this width shows one breast
@@ -71,14 +72,6 @@ class Dynamic:
         return image.pixel_spacing[0] * image.pixel_spacing[1] * self.phases[0].spacing
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """What the description of a stack's series says about contrast agent."""
-
-    pre: bool
-    post: bool
-
-
 def read_family(family: Family, vocabulary: Vocabulary) -> list[Dynamic]:
     """The dynamics that a family holds; more than one where it was started again, none where it is no dynamic.
 
@@ -86,7 +79,17 @@ def read_family(family: Family, vocabulary: Vocabulary) -> list[Dynamic]:
     """
     if family.reference.irregular:
         return []
-    kept, copies = _without_copies(family.complete)
+    members = sessions(without_strangers(family.stacks, vocabulary))
+    return [d for session in members for d in _read_session(_part(family, session), vocabulary)]
+
+
+def _part(family: Family, stacks: Sequence[Stack]) -> Family:
+    return Family(*(tuple(s for s in part if s in stacks) for part in (family.complete, family.incomplete)))
+
+
+def _read_session(family: Family, vocabulary: Vocabulary) -> list[Dynamic]:
+    """The dynamics among stacks of one grid and one sitting."""
+    kept, copies = without_copies(family.complete)
     several = [uid for uid in _series(family.stacks) if sum(s.series.uid == uid for s in family.stacks) > 1]
     if len(several) < 2 or _parts_of_one(kept, several, vocabulary):
         return _read(kept, family.incomplete, copies, vocabulary)
@@ -110,7 +113,7 @@ def _read(
     aborted, rest = _aborted(whole, incomplete)
     order = timeline([stack for stack in rest if stack not in incomplete])
     dropped = [stack for stack in rest if stack in incomplete]
-    order, late = _without_late(order)
+    order, late = without_late(order)
     problems: list[Problem] = []
     if aborted:
         problems.append(_problem("DCE_ABORTED", "An attempt before was broken off; the complete one is used.", aborted))
@@ -154,40 +157,7 @@ def _is_dynamic(complete: Sequence[Stack], vocabulary: Vocabulary) -> bool:
     return any(n.pre and not n.post for n in names) and any(n.post and not n.pre for n in names)
 
 
-# ------------------------------------------------------------------ what does not belong to it
-def _without_copies(stacks: Sequence[Stack]) -> tuple[list[Stack], list[Stack]]:
-    """Phases stored twice, e.g. with and without distortion correction: same start in another series of the grid.
-
-    Where every stack bears the same time that says nothing, and all are kept. Of corrected and uncorrected phases those
-    that cover more of the dynamic are kept; of equals the uncorrected, native ones.
-    """
-    moments: dict[tuple[float | None, float | None], list[Stack]] = {}
-    for stack in stacks:
-        moments.setdefault((stack.started, stack.triggered), []).append(stack)
-    if len(moments) < 2 or any(started is None for started, _ in moments):
-        return list(stacks), []
-    kept, copies = [], []
-    covered = [
-        sum(any(_is_corrected(s) is kind for s in twins) for twins in moments.values()) for kind in (False, True)
-    ]
-    corrected_first = covered[True] > covered[False]
-    for twins in moments.values():
-        ordered = sorted(twins, key=lambda s: (_is_corrected(s) is not corrected_first, *_preference(s, stacks)))
-        own = [stack for stack in ordered if stack.series is ordered[0].series]
-        kept += own
-        copies += [stack for stack in ordered if stack.series is not ordered[0].series]
-    return [stack for stack in stacks if stack in kept], copies
-
-
-def _is_corrected(stack: Stack) -> bool:
-    return bool({"DIS2D", "DIS3D"} & stack.first.types)
-
-
-def _preference(stack: Stack, stacks: Sequence[Stack]) -> tuple[int, tuple[float, str]]:
-    """A series of many phases before one of few, then by number."""
-    return -sum(other.series is stack.series for other in stacks), stack.series.order
-
-
+# ------------------------------------------------------------------ attempts and plans
 def _parts_of_one(stacks: Sequence[Stack], several: Sequence[str], vocabulary: Vocabulary) -> bool:
     """Whether series that hold several phases each continue one another: all are named post, or one of them pre."""
     firsts = [next((stack for stack in stacks if stack.series.uid == uid), None) for uid in several]
@@ -214,22 +184,6 @@ def _planned(stacks: Sequence[Stack]) -> int | None:
     return int(match[1]) + int(match[2]) if match else None
 
 
-def _without_late(order: Timeline) -> tuple[Timeline, list[Stack]]:
-    """A series of its own long after the last phase, under another description, is no phase."""
-    late: list[Stack] = []
-    while order.seconds and len(order.stacks) > 3:
-        last = order.stacks[-1]
-        steps = np.diff(order.seconds)
-        before = float(np.median(steps[1:-1]))
-        names = {stack.series.description for stack in order.stacks[:-1]}
-        alone = sum(stack.series is last.series for stack in order.stacks) == 1
-        if not (alone and last.series.description not in names and steps[-1] > max(LATE_GAP * before, LATE_S)):
-            break
-        late.insert(0, last)
-        order = order.only(order.stacks[:-1])
-    return order, late
-
-
 # ------------------------------------------------------------------ the pre-contrast phase
 @dataclass(frozen=True, slots=True)
 class Pre:
@@ -237,14 +191,6 @@ class Pre:
     why: str
     inferred: bool = False
     refused: str | None = None
-
-
-def named(stack: Stack, vocabulary: Vocabulary) -> Named:
-    """Pre- or post-contrast by the words of the description; both where it has words of both."""
-    text = vocabulary.without("no delay", stack.series.description)
-    rest = vocabulary.without("pre", text)
-    post = vocabulary.find("post", rest) or vocabulary.find("contrast", rest)
-    return Named(vocabulary.find("pre", text) is not None, post is not None)
 
 
 def _find_pre(order: Timeline, vocabulary: Vocabulary, first_was_dropped: bool) -> Pre:
@@ -335,7 +281,7 @@ def _by_gap(order: Timeline) -> Pre | None:
         return None
     usual = float(np.median(np.delete(steps, 1)))
     others_regular = np.all(np.delete(steps, 1) <= REGULAR * usual)
-    if steps[1] >= CLEARLY_LONGER * usual and others_regular:
+    if steps[1] >= MUCH_LONGER * usual and others_regular:
         return Pre(1, f"followed by a gap of {steps[1]:.0f} s, the others {usual:.0f} s")
     return None
 

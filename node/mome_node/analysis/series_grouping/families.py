@@ -88,6 +88,12 @@ def is_part_of(part: Stack, whole: Stack) -> bool:
     return bool(nearest.max() <= POSITION_TOLERANCE * max(whole.spacing, 0.1))
 
 
+def overlap(one: Stack, other: Stack) -> bool:
+    """Whether the slices of two stacks of one plane cover the same region: half of the smaller one at least."""
+    shared = min(one.heights[-1], other.heights[-1]) - max(one.heights[0], other.heights[0])
+    return bool(shared >= 0.5 * min(np.ptp(one.heights), np.ptp(other.heights)))
+
+
 def _by_positions(cluster: Sequence[Stack]) -> list[Family]:
     groups: list[list[Stack]] = []
     for stack in cluster:

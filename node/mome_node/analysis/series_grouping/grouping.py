@@ -10,10 +10,11 @@ from ...findings import Problem
 from ...study import Study
 from . import gate, selection
 from .diffusion import Diffusion
-from .dynamics import Dynamic, laterality, named, read_family
-from .families import Family, families, same_plane_grid, same_positions, same_protocol, timeline
+from .dynamics import Dynamic, laterality, read_family
+from .families import Family, families, overlap, same_plane_grid, same_protocol, timeline
 from .images import Image, references, series_of
 from .kinds import Kind, kind_of, suppressed_by_attribute
+from .members import named
 from .problems import (
     Chosen,
     decision,
@@ -108,14 +109,20 @@ def _are_two_breasts(one: Dynamic, other: Dynamic) -> bool:
 
 
 def _refuse_wrong_pre(dynamic: Dynamic, groups: Sequence[Family], vocabulary: Vocabulary) -> Dynamic:
-    """Refused where the first phase is a guess and an earlier series on its grid, acquired otherwise, is named pre."""
+    """Refused where the first phase is a guess and an earlier series of the same region may be the pre-contrast one.
+
+    It is so by name, or it was acquired as the phases were, with other slices.
+    """
     if not any(problem.code == "PRE_INFERRED_FROM_ORDER" for problem in dynamic.problems):
         return dynamic
     first = dynamic.phases[0]
-    for stack in (s for family in groups for s in family.complete if s not in dynamic.stacks):
+    for stack in (s for family in groups for s in family.stacks if s not in dynamic.stacks):
         words = named(stack, vocabulary)
-        if words.pre and not words.post and _precedes_on_grid(stack, first):
-            why = f'"{stack.series.description}" is the pre-contrast phase by name, and was acquired differently'
+        if words.post or not _precedes_in_region(stack, first):
+            continue
+        if words.pre or same_protocol(stack.first, first.first):
+            how = "is the pre-contrast phase by name, and" if words.pre else "came before the first phase, and"
+            why = f'"{stack.series.description}" {how} was acquired differently'
             kept = tuple(p for p in dynamic.problems if p.code != "PRE_INFERRED_FROM_ORDER")
             return replace(dynamic, refused=why, problems=kept)
     return dynamic
@@ -142,10 +149,10 @@ def _choose(
     )
 
 
-def _precedes_on_grid(stack: Stack, first: Stack) -> bool:
+def _precedes_in_region(stack: Stack, first: Stack) -> bool:
     return (
         same_plane_grid(stack, first)
-        and same_positions(stack, first)
+        and overlap(stack, first)
         and suppressed_by_attribute(stack.first) == suppressed_by_attribute(first.first)
         and timeline([stack, first]).stacks[0] is stack
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -46,13 +47,17 @@ class Image:
 
     def number(self, keyword: str) -> float | None:
         """The first value of an attribute as a number; None where it is absent or no number."""
-        value: Any = self.attributes.get(keyword, self.attributes.get(SAME_AS.get(keyword, ""), None))
+        value: Any = self.attributes.get(keyword)
+        if value is None and keyword in SAME_AS:
+            value = self.attributes.get(SAME_AS[keyword])
+        if value is None:
+            return None
         value = next(iter(value), None) if isinstance(value, list) else value
         try:
             number = float(value)
         except (TypeError, ValueError):
             return None
-        return number if np.isfinite(number) else None
+        return number if math.isfinite(number) else None
 
     @cached_property
     def types(self) -> frozenset[str]:
@@ -75,7 +80,7 @@ class Image:
         value = _numbers(self.attributes.get("PixelSpacing"), 2)
         return value if value and min(value) > 0 else None
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
         """Rows, columns."""
         return int(self.number("Rows") or 0), int(self.number("Columns") or 0)
@@ -86,7 +91,7 @@ class Image:
         assert self.orientation and self.position
         return slice_geometry.along_normal(self.orientation, self.position)
 
-    @property
+    @cached_property
     def is_placed(self) -> bool:
         """Whether it is known where the slice lies; a mosaic of a whole volume is no slice."""
         return bool(self.orientation and self.position and self.pixel_spacing and not self.is_mosaic)
@@ -176,4 +181,4 @@ def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
         numbers = tuple(float(v) for v in value)
     except (TypeError, ValueError):
         return None
-    return numbers if all(np.isfinite(numbers)) else None
+    return numbers if all(map(math.isfinite, numbers)) else None

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import slice_geometry
-from .diffusion import b_value
+from .diffusion import ADC_SEQUENCE, b_value
 from .images import Image, Series, most_common
 from .rules import SeriesRules
 from .stacks import alike
@@ -44,8 +44,12 @@ DIXON_NAME = re.compile(r"^(water|fat|in ?phase|out ?phase|opp ?phase|field ?map
 DIXON = {"w": "water", "wa": "water", "f": "fat", "fa": "fat", "in": "in phase", "ip": "in phase",
          "op": "opposed phase", "ou": "opposed phase", "fi": "parametric map"}  # fmt: skip
 PHILIPS_SUBTRACTION = re.compile(r"^s ?(\d+ ?- ?\d+|dyn|sub)", re.IGNORECASE)
+DIFFERENCE = re.compile(  # 3-1, Ph2-Ph1, post-pre, (Ph1/dyn)-(dyn); not 1-6, which counts phases
+    r"(?<![a-z0-9./-])(?:ph|post|dyn|se?|p)? ?(\d{1,2}) ?- ?(?:ph|post|dyn|se?|p)? ?(\d{1,2})(?![a-z0-9./-])"
+    r"|(?<![a-z])post ?\d* ?- ?pre(?![a-z])|\) ?- ?\("
+)
 PHILIPS_ADC = re.compile(r"^d(reg\b|wip|dwi|\d)", re.IGNORECASE)  # dReg - DWI_SSH, dDWI_b0_b800
-SIEMENS_MAP = re.compile(r"_(wi|wo)$", re.IGNORECASE)
+SIEMENS_MAP = re.compile(r"(_|^)(wi|wo)$", re.IGNORECASE)
 FAT_SATURATION = {"FS", "FATSAT", "FAT_SAT", "SPAIR", "SPIR", "FATSUP"}
 PIN_WEIGHTING = {"DCE": "t1", "T1_NFS": "t1", "T2": "t2", "T2_FS": "t2", "DWI": "diffusion", "DWI_TRACE": "diffusion",
                  "LOCALIZER": "localizer"}  # fmt: skip
@@ -113,11 +117,19 @@ def component(image: Image) -> str:
     for name, marks in TYPES.items():
         if marks & image.types:
             return name
+    if ADC_SEQUENCE.search(image.text("SequenceName")) or _measures_diffusion(image):
+        return "adc"
     if (image.number("SamplesPerPixel") or 1) > 1:
         return "parametric map"
     if {"DERIVED", "SECONDARY"} <= image.types and not {"DIFFUSION", "TRACE", "TRACEW"} & image.types:
         return "copy"
     return "native"
+
+
+def _measures_diffusion(image: Image) -> bool:
+    """Whether stored values are diffusion coefficients by their unit: mm2/s, um2/s, 10^-6 mm2/s."""
+    units = image.text("RescaleType") + " " + image.text("MeasurementUnits")
+    return "m2/s" in units.lower().replace("²", "2").replace("^2", "2")
 
 
 def _main(components: dict[str, list[Image]]) -> str:
@@ -153,9 +165,18 @@ def _named(series: Series, images: Sequence[Image], vocabulary: Vocabulary) -> t
         word = vocabulary.find(kind, series.description)
         if word and not (kind == "adc" and _has_b_values(images)):
             return kind, f'the word "{word}" in the description'
-    if SIEMENS_MAP.search(series.description) and vocabulary.find("t1", series.description):
+    if (images[0].number("RepetitionTime") or 0) < LONG_TR_MS and _is_difference(series.description):
+        return "subtraction", f'"{series.description}" is a difference of phases'
+    is_map = SIEMENS_MAP.search(series.description)
+    if is_map and (vocabulary.find("t1", series.description) or not is_map[1]):
         return "parametric map", f'"{series.description[-2:]}" at the end of a dynamic\'s description'
     return None
+
+
+def _is_difference(description: str) -> bool:
+    """Whether a description subtracts one phase from another: an earlier one from a later one."""
+    match = DIFFERENCE.search(normalised(description))
+    return match is not None and (match[1] is None or int(match[1]) > int(match[2]))
 
 
 def _dixon_name(series: Series) -> tuple[str, str] | None:
@@ -227,6 +248,8 @@ def _weighting(series: Series, images: Sequence[Image], rules: SeriesRules, voca
             break
     if pinned := PIN_WEIGHTING.get(rules.pinned(series.description) or ""):
         votes.setdefault(pinned, []).append((PIN, "pinned by this site"))
+    if scout := _scout_word(series, votes, vocabulary):
+        return scout
     ranking = sorted(((sum(w for w, _ in v), k) for k, v in votes.items() if k not in contradicted), reverse=True)
     if not ranking:
         return "unknown", "neither attributes nor words say what it is"
@@ -238,6 +261,16 @@ def _weighting(series: Series, images: Sequence[Image], rules: SeriesRules, voca
 
 
 Votes = dict[str, list[tuple[int, str]]]
+
+
+def _scout_word(series: Series, votes: Votes, vocabulary: Vocabulary) -> tuple[str, str] | None:
+    """A scout or a calibration by its name, where attributes say no more than short TR: that is true of these, too."""
+    if set(votes) - {"t1", "localizer", "calibration"} or vocabulary.find("t1", series.description):
+        return None
+    for kind in ("localizer", "calibration"):
+        if word := vocabulary.find(kind, series.description):
+            return kind, f'"{word}" in the description'
+    return None
 
 
 def _attribute_votes(image: Image, images: Sequence[Image]) -> Votes:

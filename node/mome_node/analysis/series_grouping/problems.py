@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from ...findings import Problem
 from .. import slice_geometry
+from . import clocks
 from .diffusion import Diffusion
 from .dynamics import Dynamic, laterality
 from .families import same_protocol
@@ -18,6 +19,7 @@ from .stacks import Split
 from .words import Vocabulary
 
 Problems = list[Problem]
+LONGEST_GAP_S = 3600.0  # between a sequence and the dynamic: nobody lies still that long
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ def dynamic_problems(
     if not chosen:
         return [_no_dynamic(dynamics, role_of, kinds, splits)]
     found = [problem for dynamic in chosen for problem in dynamic.problems]
-    found += _other_dynamics(chosen, role_of, kinds, splits)
+    found += _other_dynamics(dynamics, chosen, role_of, kinds, splits)
     if refused := [uid for d in dynamics if d.refused for uid in d.series]:
         words = "Another dynamic has no pre-contrast phase; it is listed only."
         found.append(Problem.of("DCE_MULTIPLE_FAMILIES", words, refused))
@@ -122,7 +124,11 @@ def _missing_numbers(kinds: Sequence[Kind]) -> str:
 
 
 def _other_dynamics(
-    chosen: Sequence[Dynamic], role_of: Mapping[str, Role], kinds: Sequence[Kind], splits: Mapping[str, Split]
+    dynamics: Sequence[Dynamic],
+    chosen: Sequence[Dynamic],
+    role_of: Mapping[str, Role],
+    kinds: Sequence[Kind],
+    splits: Mapping[str, Split],
 ) -> Problems:
     """Further dynamic series: one of the same protocol that was broken off, or another kind of dynamic."""
     own = {stack.series.uid for dynamic in chosen for stack in dynamic.stacks}
@@ -137,6 +143,9 @@ def _other_dynamics(
         alike = same_protocol(stacks[0].first, chosen[0].phases[0].first)
         earlier = kind.series.order < chosen[0].phases[-1].series.order
         (aborted if alike and shorter and earlier else others).append(kind.uid)
+    others += [
+        uid for d in dynamics if d.is_usable and d not in chosen for uid in d.series if role_of[uid][0] != "DCE_ALL"
+    ]
     found = []
     if aborted:
         words = "A dynamic was broken off and started again; the complete one is used."
@@ -233,15 +242,29 @@ def _t2(chosen: Chosen, kinds: Sequence[Kind], role_of: Mapping[str, Role]) -> P
 
 
 def _frame_of_reference(chosen: Chosen) -> Problems:
-    """Series whose coordinates are not those of the dynamic."""
+    """Series whose coordinates are not those of the dynamic, because the patient may have moved between."""
     if not chosen.dce:
         return []
-    frames = {d.phases[0].first.text("FrameOfReferenceUID") for d in chosen.dce} - {""}
-    differing = [uid for uid, image in chosen.beside if frames and image.text("FrameOfReferenceUID") not in frames]
-    if not differing:
+    firsts = [d.phases[0].first for d in chosen.dce]
+    apart = {uid: words for uid, image in chosen.beside if (words := _apart(image, firsts))}
+    if not apart:
         return []
-    words = "The patient was re-registered between these series and the dynamic; they are not used together with it."
-    return [Problem.of("FOR_MISMATCH", words, differing)]
+    words = "; ".join(sorted(set(apart.values())))
+    return [Problem.of("FOR_MISMATCH", f"Series are not used together with the dynamic: {words}.", list(apart))]
+
+
+def _apart(image: Image, dynamics: Sequence[Image]) -> str | None:
+    """Why an image cannot be laid over the dynamic by its coordinates, in words; None if it can."""
+    frames = {first.text("FrameOfReferenceUID") for first in dynamics} - {""}
+    if frames and image.text("FrameOfReferenceUID") not in frames:
+        return "the patient was re-registered between (another FrameOfReferenceUID)"
+    lying = {first.text("PatientPosition") for first in dynamics} - {""}
+    if lying and image.text("PatientPosition") and image.text("PatientPosition") not in lying:
+        return "the patient lay in another position (PatientPosition)"
+    times = clocks.on_one_scale([clocks.acquired(image), *(clocks.acquired(first) for first in dynamics)])
+    if times and min(abs(times[0] - time) for time in times[1:]) > LONGEST_GAP_S:
+        return f"more than {LONGEST_GAP_S / 60:.0f} minutes lie between"
+    return None
 
 
 # ------------------------------------------------------------------ the study

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from . import clocks
-from .dynamics import Dynamic, named
+from .dynamics import Dynamic
 from .families import Family
 from .kinds import Kind
+from .members import named
 from .stacks import Split, Stack
 from .words import Vocabulary
 

@@ -62,13 +62,13 @@ def choose_diffusion(found: Sequence[Diffusion], dce: Image | None) -> list[Diff
 
 
 def choose_anatomical(found: Sequence[Anatomical], dce: Image | None) -> list[Anatomical]:
-    """Fat-suppressed first, then the frame of reference and plane of the dynamic, then the most slices."""
+    """The frame of reference of the dynamic first: others are not used with it. Then fat-suppressed, plane, slices."""
 
     def rank(a: Anatomical) -> tuple[Any, ...]:
         same_plane = dce is None or _plane(a.stack.first) == _plane(dce)
         in_phase = a.kind.made == "in phase"
         return (
-            not a.kind.fat_suppressed, in_phase, not _same_frame(a.stack.first, dce), not same_plane,
+            not _same_frame(a.stack.first, dce), not a.kind.fat_suppressed, in_phase, not same_plane,
             -len(a.stack.images), a.kind.series.order,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import slice_geometry
+from .. import slabs, slice_geometry
 from . import clocks
 from .images import Image, Series, positions
 
@@ -31,7 +31,6 @@ KEYS: Mapping[str, str] = {
 """What may separate the phases of one series, in the order tried."""
 DIMENSIONS = 5  # of DimensionIndexValues, tried after the keys
 MOST_REPEATED = 0.25  # share of images re-sent at a position that is taken; more is a series not understood
-SLAB_GAP_MM = 20.0  # between the slabs of the right and the left breast
 
 Key = Callable[[Image], Any]
 
@@ -221,9 +220,9 @@ def _flaws(groups: Groups, at: Mapping[int, int]) -> tuple[int, int] | None:
 
 
 def _stack(series: Series, images: Sequence[Image], at: Mapping[int, int], key: str, order: tuple[float, ...]) -> Stack:
-    """Of images at one position the first is kept: re-sent copies."""
+    """Of images at one position the first by UID is kept: re-sent copies. InstanceNumber may be random."""
     chosen: dict[int, Image] = {}
-    for image in sorted(images, key=lambda i: (i.number("InstanceNumber") or 0, i.uid, i.frame or 0)):
+    for image in sorted(images, key=lambda i: (i.uid, i.frame or 0)):
         chosen.setdefault(at[id(image)], image)
     kept = tuple(chosen[slot] for slot in sorted(chosen))
     return Stack(series, kept, key, order, len(images) - len(kept), irregularity(kept))
@@ -234,11 +233,4 @@ def irregularity(images: Sequence[Image]) -> str | None:
     orientations = np.array([image.orientation for image in images], float).reshape(-1, 6)
     places = positions(images)
     words = slice_geometry.irregularity(orientations, places)
-    if words is None or slice_geometry.plane(orientations[0]) != "sagittal":
-        return words
-    right, left = places[:, 0] < 0, places[:, 0] >= 0
-    if not (right.any() and left.any()):
-        return words
-    between = places[left, 0].min() - places[right, 0].max()
-    slabs = [slice_geometry.irregularity(orientations[side], places[side]) for side in (right, left)]
-    return None if slabs == [None, None] and between > SLAB_GAP_MM else words
+    return None if words is None or slabs.sides(orientations, places) else words

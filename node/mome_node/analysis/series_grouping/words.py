@@ -16,15 +16,15 @@ START, END = r"(?<![^\W_])", r"(?![^\W_])"
 PATTERNS: Mapping[str, str] = {
     # ---- what an image was made into: looked for first, because such series inherit every acquisition attribute
     "projection": r"mip[a-z]?|hrmip|minip|mnip|projections?|projektion|pjn|最大密度投影|最大値投影",
-    "subtraction": r"s?sub\d*|subs|subtract[a-z]*|subtrakt?ion|sustracci[oó]n|soustraction|sottrazione|subtra[cç][aã]o"
-    r"|sdyn[a-z]*|减影|減影|剪影|差分|サブトラクション",
+    "subtraction": r"s?sub(s|t[a-z]*|dyn[a-z]*|mip[a-z]*)?\d*|minus|sustracci[oó]n|soustraction|sottrazione"
+    r"|subtra[cç][aã]o|sdyn[a-z]*|减影|減影|剪影|差分|サブトラクション",
     "registered": r"moco|motion ?corr[a-z]*|registered|cad~? ?reg|cad|reg",
     "copy": r"volser|cropped|mpr[a-z]*|reformat[a-z]*|resampl[a-z]*",
     "parametric map": r"pei|wash ?(in|out)[a-z]*|ttp|ser(?! ?\d)|pe[1-9]|voi|segmentation|colou?r|rgb|map|maps"
     r"|screen[a-z]*|snapshot|capture|key images?|field ?map[a-z]*|fieldmap|dynacad|confirma|ktrans|colfa",
     "exponential adc": r"eadc|dadc|exponential[a-z ]*",
     "adc": r"adc[a-z]*|apparent diffusion[a-z ]*|表观扩散[^ ]*|adc图",
-    "calculated b": r"calc ?bval[a-z]*|calculated|synth[a-z]*|synthetic|computed|cdwi|sdwi[a-z]*|\d{3,4}c|计算",
+    "calculated b": r"[a-z]*calc ?bval[a-z]*|calculated|synth[a-z]*|synthetic|computed|cdwi|sdwi[a-z]*|\d{3,4}c|计算",
     "fat only": r"fat(?= ?:)|f(?=$)",
     "silicone": r"silicon[a-z]*|silikon[a-z]*|implant[a-z]*|proth[eè]s[a-z]*|prosthes[a-z]*|假体|硅胶|シリコン",
     # ---- how it was acquired
@@ -58,9 +58,13 @@ PATTERNS: Mapping[str, str] = {
     r"|乳[^ ]*|молочн[^ ]*|유방[^ ]*",
     "breast sequence": r"vibrant[a-z]*|bliss[a-z]*|dyna?views",
     "other body": r"prostat[a-z]*|brain|head|neuro[a-z]*|sch[aä]del|kopf|gehirn|c[eé]r[eé]br[a-z]*|cerebro"
-    r"|cr[aâ]n[a-z]*|abdom[a-z]*|liver|leber|foie|h[ií]gado|pelvi[sc]|becken|spine|spinal|lws|hws|bws|lumb[a-z]*|cervical|knee|knie"
-    r"|genou|rodilla|shoulder|schulter|[eé]paule|heart|cardi[a-z]*|herz|neck|hals|hip|h[uü]fte|ankle|wrist|hand|foot"
+    r"|cr[aâ]n[a-z]*|abdom[a-z]*|liver|leber|foie|h[ií]gado|pelvi[sc]|becken|spine|spinal|lws|hws|bws|lumb[a-z]*|cervical"
+    r"|knee|knie|genou|rodilla|shoulder|schulter|[eé]paule|heart|cardi[a-z]*|herz|neck|hals|hip|h[uü]fte|ankle|wrist|hand|foot"
     r"|kidney[a-z]*|niere[a-z]*|rect[ua][a-z]*|rektum|uter[a-z]*|cspine|tspine|lspine|extremity|leg|arm|elbow"
+    r"|enterograph[a-z]*|sellink|mrcp|pancrea[a-z]*|pankreas|bowel|darm|gallbladder|galle|oberbauch|unterbauch|aorta"
+    r"|adrenal[a-z]*|nebenniere[a-z]*|renal|femur|thigh|tibia|fibula|calf|toes?|finger|pituitary|hypophys[a-z]*|sella"
+    r"|orbit[a-z]*|tmj|sacrum|sakrum|isg|testi[cs][a-z]*|scrotum|hoden|penis|f(?:et|oet)al|fetus|placenta|ovar[a-z]*"
+    r"|pi ?rads|forearm|humerus|clavicle|mandible|larynx|pharynx|thyroid|parotis"
     r"|前列腺|头[^ ]*|脑[^ ]*|腹[^ ]*|膝[^ ]*|肝[^ ]*|頭部|頭|脳",
     "intervention": r"biops[a-z]*|biopt[a-z]*|vacuum|vakuum[a-z]*|vab|vabb|needle|nadel[a-z]*|aiguille|aguja|obturator"
     r"|trocar|wire|draht[a-z]*|guided|gesteuert[a-z]*|preop loc[a-z]*|lokalisation|markierung|marker placement"
