@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from safetensors.torch import save_file
 
 from mome import backbone
+from mome.card import CONTRAST_LIMITS
 from mome.checkpoints import read_checkpoint
 from mome.cli import main
 from mome.config import DEMONSTRATION, PAPER_PREPROCESSING, NetworkConfig, PreprocessingConfig, Sequence, Size
@@ -337,7 +338,10 @@ def test_an_imported_card_claims_nothing(family_file: Path) -> None:
     card = json.loads(mome_weights("show", family_file).output)
     assert card["status"] == "imported weights, preprocessing unverified, not evaluated; not for clinical use"
     assert card["evaluated_on_patients"] is False
-    assert [card[key] for key in ("operating_points", "evaluated_range", "quality_limits")] == [[], {}, {}]
+    assert [card[key] for key in ("operating_points", "evaluated_range")] == [[], {}]
+    assert (
+        card["quality_limits"] == CONTRAST_LIMITS
+    )  # without proof of contrast there is no score, whatever the weights
     assert card["origin"]["tnbc"] == {"file": "tnbc.th", "sha256": sha256(family_file.with_name("tnbc.th"))}
     assert [target["name"] for target in card["targets"]] == ["malignancy", "tnbc"]
     assert card["weights_sha256"] == sha256(family_file)

@@ -103,8 +103,7 @@ def summary(
     if dce is None:  # otherwise the inputs stand beside the picture
         blocks.append(Block(say("inputs.heading"), wording.inputs(findings, vocabulary)))
     if not saliency_follows:
-        why = "picture.no_saliency_below" if wording.is_below(findings) else "picture.no_saliency"
-        blocks.append(Block("", [say(why)]))
+        blocks.append(Block("", [wording.no_saliency(findings, vocabulary)]))
     return _flow(page, y + 4, floor - 2, blocks, findings, label, vocabulary)
 
 
@@ -147,7 +146,8 @@ def _where(
     left, top = MARGIN + (room[0] - size[0]) // 2, round(y) + line_height(SMALL)
     page.text((MARGIN, y), say("picture.mip"), SMALL, MUTED)
     page.paste(picture, (left, round(top)))
-    for x, letter, anchor in ((left + 6, "picture.right", "la"), (left + size[0] - 6, "picture.left", "ra")):
+    sides = ((left + 6, "picture.right", "la"), (left + size[0] - 6, "picture.left", "ra"))
+    for x, letter, anchor in sides if findings.sides_known else ():
         page.text((x, top + 4), say(letter), HEADING, INK, anchor)
     seen = say("picture.no_mask") if mask is None else say("picture.outline")
     beside, width = MARGIN + room[0] + 14, WIDTH - room[0] - 14

@@ -63,7 +63,8 @@ def build(
     ds.BodyPartExamined = "BREAST"
     ds.ImageLaterality = "B"
     ds.ImageType = ["DERIVED", "SECONDARY", "AI_OVERLAY" if dce is not None else "AI_NOTICE"]
-    ds.PatientOrientation = ["L", "P"] if dce is not None and planes.patient_axes(dce.affine).through == 2 else None
+    axial = dce is not None and planes.patient_axes(dce.affine).through == 2
+    ds.PatientOrientation = ["L", "P"] if axial and findings.sides_known else None
     ds.BurnedInAnnotation = "YES"
     ds.RecognizableVisualFeatures = "NO"
     ds.ImageComments = " ".join(wording.limits(findings, vocabulary))
@@ -85,7 +86,7 @@ def _frames(
     if findings.score is None:
         return [("NOT ANALYSED", page) for page in pages.refusal(findings, label, vocabulary)]
     where: list[Page] = []
-    if dce is not None and saliency is not None and not wording.is_below(findings):
+    if dce is not None and saliency is not None and findings.sides_known and not wording.is_below(findings):
         where = pages.slices(findings, label, vocabulary, dce, saliency, mask)
     first = pages.summary(findings, label, vocabulary, dce, mask, saliency_follows=bool(where))
     frames = [*[("SUMMARY", page) for page in first], *[("SALIENCY", page) for page in where]]

@@ -114,6 +114,7 @@ WORDS: Mapping[str, str] = {  # wording -> the {braces} it fills
     "picture.legend": "",
     "picture.no_saliency_below": "",
     "picture.no_saliency": "",
+    "picture.no_saliency_sides_unknown": "",
     "picture.continued": "frame",
     "refusal.heading": "",
     "refusal.reasons": "",

@@ -42,6 +42,13 @@ def is_below(findings: Findings) -> bool:
     return bool(score and score.operating_point and score.score <= score.operating_point.threshold)
 
 
+def no_saliency(findings: Findings, vocabulary: Vocabulary) -> str:
+    """Why no slice is shown with its saliency."""
+    if is_below(findings):
+        return vocabulary.say("picture.no_saliency_below")
+    return vocabulary.say("picture.no_saliency" if findings.sides_known else "picture.no_saliency_sides_unknown")
+
+
 # ------------------------------------------------------------------ what kind of object this is
 def band(findings: Findings, vocabulary: Vocabulary) -> str:
     return vocabulary.say(f"marking.band_{findings.mode}")
