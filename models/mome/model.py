@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from .coalitions import COALITIONS, probabilities
+from . import augmentation as augmentations
+from .augmentation import Augmented
 from .config import SEQUENCES, Sequence
 from .explanation import integrated_gradients, shapley
 from .network import Mome
 from .preprocessing import Prepared, VolumeLike, prepare
 from .refusal import Refused
-from .weights import DEMONSTRATION_WEIGHTS, Header
-from .weights import load as load_weights
+from .tasks import TaskName
+from .weights import DEMONSTRATION_WEIGHTS, Header, load_family
 
+NumericType: TypeAlias = Literal["float32", "bfloat16"]
+"""In what the scores are computed. bfloat16 is about twice as fast and moves logits by hundredths; gradients never are.
+"""
 NOTHING_SHOWN = 0.5
 """The score with no sequence at all: the share of malignant exams in training, where both kinds were equally many.
 
@@ -37,20 +42,33 @@ class Finding:
     contributions: Mapping[str, float]  # Shapley value of each sequence used; baseline + sum = score
     coalitions: Mapping[str, float]  # "dce", "dce+dwi", ... -> score
     completeness_gap: float | None
-    measures: Mapping[str, float]  # mask_volume_ml, mask_fraction, canvas_scale, phases, attribution_steps
+    measures: Mapping[str, float]  # mask_volume_ml, mask_fraction, canvas_scale, phases, attribution_steps, ...
     evidence: Mapping[str, tuple[npt.NDArray[np.floating], npt.NDArray[np.float64]]]  # (W, H, D), affine to mm LPS
 
 
 class MomeModel:
-    """The network behind its preprocessing."""
+    """The networks of one weights file behind their preprocessing."""
 
-    def __init__(self, network: Mome, header: Header, device: str) -> None:
-        self.network, self.device = network, device
+    def __init__(
+        self,
+        networks: Mapping[TaskName, Mome],
+        header: Header,
+        *,
+        device: str = "cpu",
+        augmentation: str = "none",
+        numeric_type: NumericType = "float32",
+    ) -> None:
+        """Raises ValueError for an unknown augmentation; `augmentation.SETS` has their names."""
+        if augmentation not in augmentations.SETS:
+            raise ValueError(f"Unknown augmentation {augmentation!r}; there are {', '.join(augmentations.SETS)}.")
+        self.networks, self.device = networks, device
+        self.network = networks["malignancy"]
+        self.augmentation, self.numeric_type = augmentation, numeric_type
         self.preprocessing = header.preprocessing
         self.card: dict[str, Any] = header.card
 
     def predict(self, inputs: Mapping[str, VolumeLike]) -> list[Finding]:
-        """Volumes by role ("dce", optional "dwi", "t2") to one finding of malignancy.
+        """Volumes by role ("dce", optional "dwi", "t2") to one finding for each task of the weights, malignancy first.
 
         DWI or T2 that do not lie over the breasts count as missing: `made["sequences"]` tells what was used. Raises
         Refused (with `code` and `remedy`) where there is no breast or no usable dynamic.
@@ -58,61 +76,77 @@ class MomeModel:
         if "dce" not in inputs:
             raise Refused("NO_DCE", "There is no dynamic series.", remedy="Send the native dynamic series.")
         prepared = prepare(inputs, self.preprocessing)
-        volumes = {s: torch.from_numpy(a)[None].to(self.device) for s, a in prepared.arrays.items()}
-        used = tuple(s for s in SEQUENCES if s in volumes)
-        values = self.coalition_scores(volumes, used)
-        attribution = integrated_gradients(self.network, volumes)
-        return [
-            Finding(
-                target="malignancy",
-                score=values[frozenset(used)],
-                made=made(used, self.preprocessing.hash()),
-                baseline=NOTHING_SHOWN,
-                contributions={str(s): v for s, v in shapley(values).items()},
-                coalitions={"+".join(c): values[frozenset(c)] for c in COALITIONS if frozenset(c) in values},
-                completeness_gap=attribution.completeness_gap,
-                measures={**prepared.measures, "attribution_steps": float(attribution.steps)},
-                evidence=evidence(prepared, attribution.saliency(prepared.mask)),
-            )
-        ]
+        return [self.finding(task, prepared) for task in self.networks]
 
-    def coalition_scores(
-        self, volumes: Mapping[Sequence, torch.Tensor], used: tuple[Sequence, ...]
-    ) -> dict[frozenset[Sequence], float]:
-        """Score of every combination of the sequences at hand, and of none."""
+    def finding(self, task: TaskName, prepared: Prepared) -> Finding:
+        """Scores of all combinations; of malignancy also where the exam moved the score."""
+        used = tuple(s for s in SEQUENCES if s in prepared.arrays)
+        with self.precision():
+            scores = augmentations.scores(self.networks[task], prepared, self.augmentation)
         values: dict[frozenset[Sequence], float] = {frozenset(): NOTHING_SHOWN}
-        with torch.inference_mode():
-            prefixes = {s: self.network.prefix(s, volumes[s]) for s in used}
-            for coalition in COALITIONS:
-                if set(coalition) <= set(used):
-                    logits = self.network.fuse({s: prefixes[s] for s in coalition})
-                    values[frozenset(coalition)] = float(probabilities(logits)[0])
-        return values
+        values |= {frozenset(coalition): score for coalition, score in scores.mean.items()}
+        gap, measures, evidence = self.explanation(prepared) if task == "malignancy" else (None, {}, {})
+        return Finding(
+            target=task,
+            score=scores.mean[used],
+            made=made(used, self.preprocessing.hash(), self.augmentation, self.numeric_type),
+            baseline=NOTHING_SHOWN,
+            contributions={str(s): v for s, v in shapley(values).items()},
+            coalitions={"+".join(c): score for c, score in scores.mean.items()},
+            completeness_gap=gap,
+            measures={**prepared.measures, **spread(scores, used), **measures},
+            evidence=evidence,
+        )
+
+    def precision(self) -> AbstractContextManager[object]:
+        if self.numeric_type == "bfloat16":
+            return torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16)
+        return nullcontext()
+
+    def explanation(
+        self, prepared: Prepared
+    ) -> tuple[float | None, dict[str, float], Mapping[str, tuple[npt.NDArray[np.floating], npt.NDArray[np.float64]]]]:
+        """Completeness gap, measures and pictures of the integrated gradients, of the exam as it lies."""
+        volumes = {s: torch.from_numpy(a)[None].to(self.device) for s, a in prepared.arrays.items()}
+        attribution = integrated_gradients(self.network, volumes)
+        affine = prepared.affines["dce"]
+        evidence = {
+            "saliency": (attribution.saliency(prepared.mask), affine),
+            "mask": (prepared.mask.astype(np.float32), affine),
+        }
+        return attribution.completeness_gap, {"attribution_steps": float(attribution.steps)}, evidence
 
 
-def made(used: tuple[Sequence, ...], preprocessing: str) -> dict[str, Any]:
+def made(
+    used: tuple[Sequence, ...], preprocessing: str, augmentation: str = "none", numeric_type: NumericType = "float32"
+) -> dict[str, Any]:
     """How a score was made: the key under which operating points are frozen."""
     return {
         "sequences": list(used),
-        "augmentation": "none",
-        "numeric_type": "float32",
+        "augmentation": augmentation,
+        "numeric_type": numeric_type,
         "preprocessing": preprocessing,
     }
 
 
-def evidence(
-    prepared: Prepared, saliency: npt.NDArray[np.float32]
-) -> dict[str, tuple[npt.NDArray[np.floating], npt.NDArray[np.float64]]]:
-    affine = prepared.affines["dce"]
-    return {"saliency": (saliency, affine), "mask": (prepared.mask.astype(np.float32), affine)}
+def spread(scores: Augmented, used: tuple[Sequence, ...]) -> dict[str, float]:
+    """Standard deviation of the score over the variants of the exam, where there are several."""
+    return {"augmentation_spread": scores.spread[used]} if len(scores.values) > 1 else {}
 
 
-def load(weights: Path | None = None, *, device: str = "cpu", threads: int | None = None) -> MomeModel:
+def load(
+    weights: Path | None = None,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    augmentation: str = "none",
+    numeric_type: NumericType = "float32",
+) -> MomeModel:
     """The model of a weights file, of the demonstration weights without one; raises WeightsError for a bad file.
 
     `threads` limits torch on the CPU; another number of threads may move the last digits of a score.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    network, header = load_weights(weights or DEMONSTRATION_WEIGHTS, device)
-    return MomeModel(network, header, device)
+    networks, header = load_family(weights or DEMONSTRATION_WEIGHTS, device)
+    return MomeModel(networks, header, device=device, augmentation=augmentation, numeric_type=numeric_type)

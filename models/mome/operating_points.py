@@ -44,6 +44,7 @@ def freeze(
         points.append(
             {
                 "name": f"candidate for downgrade, {'+'.join(coalition)}",
+                "target": "malignancy",
                 "threshold": threshold,
                 "cohort": cohort,
                 "cancers": cancers,

@@ -28,6 +28,9 @@ PROBLEM_CODES: Mapping[str, Mapping[str, Any]] = json.loads(
 NOT_FOR_READERS = frozenset({"NOT_BREAST", "INTERVENTIONAL", "MIXED_PATIENTS"})
 """Refusals that concern operations only: no object is delivered to a destination where radiologists read."""
 
+SIDES_UNKNOWN = frozenset({"PATIENT_POSITION_CONTRADICTS_ANATOMY"})
+"""Problems after which no result names a side or a place: the exam says that left is where right may be."""
+
 
 # ------------------------------------------------------------------ the seam for models
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,10 @@ class Model(Protocol):
     card: Mapping[str, Any]
 
     def predict(self, inputs: Mapping[str, Volume]) -> Sequence[Finding]:
-        """Deterministic; no network, no clock, no files. May raise an exception with attributes `code` and `remedy`."""
+        """The finding that results and advice are about, then those of further targets.
+
+        Deterministic; no network, no clock, no files. May raise an exception with attributes `code` and `remedy`.
+        """
         ...
 
 
@@ -250,6 +256,7 @@ class Findings:
     software: str  # name and version of the node
     mode: Literal["research", "clinical"]
     created: str  # ISO 8601 local date and time of the analysis, as in ContentDate and ContentTime
+    further_scores: tuple[ExamScore, ...] = ()  # of other targets of the weights: in no result object
     schema_version: int = field(default=1)
 
     @property
@@ -262,6 +269,11 @@ class Findings:
         """False for a refusal that concerns operations only."""
         return not any(p.code in NOT_FOR_READERS for p in self.reasons)
 
+    @property
+    def sides_known(self) -> bool:
+        """False where left and right of the patient cannot be trusted: nothing may name a side or a place then."""
+        return not any(p.code in SIDES_UNKNOWN for p in self.problems)
+
     def to_json(self) -> str:
         """The document, keys sorted, numbers rounded to 6 decimals: the same findings give the same bytes."""
         return json.dumps(rounded(dataclasses.asdict(self)), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -271,9 +283,6 @@ class Findings:
         """Inverse of `to_json`. Raises KeyError or TypeError for another document."""
         raw = json.loads(text)
         score, advice, salient = raw["score"], raw["advice"], raw["salient"]
-        if score is not None:
-            point = score["operating_point"]
-            score = ExamScore(**{**score, "operating_point": OperatingPoint(**point) if point else None})
         if advice is not None:
             advice = Advice(**{**advice, "reasons": tuple(Reason(**r) for r in advice["reasons"])})
         if salient is not None:
@@ -281,7 +290,8 @@ class Findings:
         return cls(
             **{
                 **raw,
-                "score": score,
+                "score": _score(score) if score is not None else None,
+                "further_scores": tuple(map(_score, raw["further_scores"])),
                 "advice": advice,
                 "salient": salient,
                 "problems": tuple(Problem(**tupled(p)) for p in raw["problems"]),
@@ -291,6 +301,11 @@ class Findings:
                 "model": ModelIdentity(**tupled(raw["model"])),
             }
         )
+
+
+def _score(record: Mapping[str, Any]) -> ExamScore:
+    point = record["operating_point"]
+    return ExamScore(**{**record, "operating_point": OperatingPoint(**point) if point else None})
 
 
 def rounded(value: Any) -> Any:

@@ -6,7 +6,7 @@ all, so each can be killed and run again:
     study.json, input.json   the headers; time, category and problems given               (prepare)
     grouping.json  which series is what; the generation                                  (group_series)
     volumes.npz    DCE phases, DWI, T2 on regular grids                                   (decode_volumes)
-    quality.json   does contrast show?                                                   (check_quality)
+    quality.json   do contrast, motion, fat and position look as they must?              (check_quality)
     prediction.json, evidence.npz   what the model says                                  (run_model)
     findings.json, pictures.npz     what the reports may say, and on which voxels        (conclude)
     results/*.dcm  Structured Report and secondary capture                               (write_results)
@@ -20,7 +20,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def decode_volumes(work: Path, context: Context) -> None:
 
 
 def check_quality(work: Path, context: Context) -> None:
-    """No score without proof that contrast arrived."""
+    """No score without proof that contrast arrived; what else the pixels show against the model's range."""
     if refusals(work):
         return
     measures = quality.measure(load_volumes(work / "volumes.npz")["dce"])
@@ -140,10 +140,11 @@ def conclude(work: Path, context: Context) -> None:
     """Findings: score, advice, explanation, what was used and what was missing."""
     card, study, given = context.model.card, _study(work), _read_json(work / "input.json")
     grouping, prediction = _read_json(work / "grouping.json"), _read_json(work / "prediction.json", {})
-    grouped, problems = grouping["study"], _problems(work)
+    grouped, measured = grouping["study"], prediction.get("measures", {})
+    problems = [*_problems(work), *quality.problems(measured, card.quality_limits)]
     image = _header(exam.first_image(study, grouped))
     category, category_source = _known_category(given["category"], study, image)
-    score = _score(card, prediction)
+    score = _score(card, prediction) if "score" in prediction else None
     dce: Volume | None = None
     given_advice: Advice | None = None
     pictures: dict[str, Any] = {}
@@ -175,14 +176,17 @@ def conclude(work: Path, context: Context) -> None:
         used=exam.used(study, grouped, sequences),
         missing=exam.missing(card, sequences, problems) if score else (),
         rejected=exam.rejected(grouped),
-        salient=explanation.most_salient(pictures["saliency"], dce) if dce is not None else None,
+        salient=None,
         completeness_gap=prediction.get("completeness_gap"),
-        measures=_read_json(work / "quality.json", {"measures": {}})["measures"] | prediction.get("measures", {}),
+        measures=_read_json(work / "quality.json", {"measures": {}})["measures"] | measured,
         model=_identity(card, context.model.device),
         software=SOFTWARE,
         mode=context.settings.mode,
         created=given["now"] or exam.latest_time(study) or NO_DATE_AT_ALL,
+        further_scores=tuple(_score(card, other) for other in prediction.get("further", ())),
     )
+    if dce is not None and document.sides_known:
+        document = replace(document, salient=explanation.most_salient(pictures["saliency"], dce))
     with whole_file(work / "pictures.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **pictures)
     with whole_file(work / "findings.json") as temporary:
@@ -296,9 +300,7 @@ def _known_category(given: str | None, study: Study, image: Dataset) -> tuple[st
     return category, known_category.REQUEST if category else None
 
 
-def _score(card: ModelCard, prediction: Mapping[str, Any]) -> ExamScore | None:
-    if "score" not in prediction:
-        return None
+def _score(card: ModelCard, prediction: Mapping[str, Any]) -> ExamScore:
     made = prediction["made"]
     return ExamScore(
         target=prediction["target"],
@@ -308,7 +310,7 @@ def _score(card: ModelCard, prediction: Mapping[str, Any]) -> ExamScore | None:
         contributions=prediction["contributions"],
         coalitions=prediction["coalitions"],
         made=made,
-        operating_point=advice.operating_point(card, made),
+        operating_point=advice.operating_point(card, prediction["target"], made),
     )
 
 

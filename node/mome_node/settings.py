@@ -123,6 +123,11 @@ class Model(Section):
     """Weights file (safetensors). Default: the demonstration weights that ship with the software."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs; auto takes a GPU where there is one."""
+    augmentation: str = "none"
+    """Test-time augmentation by name (MOME: none, mirrored-4, paper-6, paper-18, paper-54): the score is the mean over
+    the variants. An operating point belongs to one augmentation; with another, advice is withheld."""
+    numeric_type: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 is faster, moves the score, and has operating points of its own or none."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of the compute child; 0: all cores but one."""
     timeout_s: float = Field(default=1800, gt=0)
@@ -194,10 +199,11 @@ class Settings(Section):
     def result_shaping_hash(self) -> str:
         """SHA-256 of what changes a result's pixels, numbers or words; never of AE titles, ports or paths.
 
-        The weights enter a result's identity by their own hash, so `model` contributes its name only.
+        The weights enter a result's identity by their own hash; of `model` count the name and how the score is made.
         """
         digest = hashlib.sha256()
-        shaping = {"mode": self.mode, "model": self.model.name, "results": self.results.model_dump(mode="json")}
+        model = self.model.model_dump(mode="json", include={"name", "augmentation", "numeric_type"})
+        shaping = {"mode": self.mode, "model": model, "results": self.results.model_dump(mode="json")}
         digest.update(json.dumps(shaping, sort_keys=True).encode())
         for file in [self.series_rules_file, *sorted(shipped("sr_templates").glob("*.toml"))]:
             digest.update(file.read_bytes())

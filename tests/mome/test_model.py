@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mome.model import NOTHING_SHOWN, Finding, MomeModel, load
 from mome.phantom import PhantomExam, exam
 from mome.refusal import Refused
+from mome.tasks import TASKS
+from mome.weights import save
 from mome_node.findings import Finding as FindingOfTheNode
 from mome_node.findings import Model, ModelCard
 
@@ -96,6 +101,49 @@ def test_scaled_intensities_give_the_same_score(
 ) -> None:
     scaled = {role: dataclasses.replace(v, voxels=v.voxels * gain) for role, v in cancer.inputs.items()}
     assert model.predict(scaled)[0].score == pytest.approx(finding.score, abs=1e-3)
+
+
+def test_augmentation_and_numeric_type_are_part_of_how_a_score_was_made(cancer: PhantomExam, finding: Finding) -> None:
+    """Another way of making the score has another distribution: it must not meet the operating point of the first."""
+    (varied,) = load(augmentation="mirrored-4", threads=2).predict(cancer.inputs)
+    assert varied.made == {**finding.made, "augmentation": "mirrored-4"}
+    assert varied.score != finding.score
+    assert varied.measures["augmentation_spread"] > 0
+    (coarse,) = load(numeric_type="bfloat16", threads=2).predict(cancer.inputs)
+    assert coarse.made == {**finding.made, "numeric_type": "bfloat16"}
+    assert coarse.score == pytest.approx(finding.score, abs=0.02)
+    assert coarse.score != finding.score
+    assert coarse.evidence["saliency"][0].tobytes() == finding.evidence["saliency"][0].tobytes()
+
+
+def test_an_unknown_augmentation_is_refused_before_the_first_exam() -> None:
+    with pytest.raises(ValueError, match="paper-54"):
+        load(augmentation="everything")
+
+
+def test_one_file_answers_several_questions(
+    model: MomeModel, cancer: PhantomExam, finding: Finding, tmp_path: Path
+) -> None:
+    """Malignancy comes first and alone has pictures; a further task has scores of its own from the same exam."""
+    subtype = copy.deepcopy(model.network)
+    with torch.no_grad():
+        subtype.head.bias += torch.tensor([0.0, 1.0])
+    card = {**model.card, "targets": [TASKS[task].target() for task in ("malignancy", "tnbc")]}
+    family = {"malignancy": model.network, "tnbc": subtype}
+    save(tmp_path / "family.safetensors", family, model.preprocessing, card, dtype="float32")
+
+    malignancy, tnbc = load(tmp_path / "family.safetensors", threads=2).predict(cancer.inputs)
+
+    assert malignancy.score == finding.score
+    assert tnbc.target == "tnbc"
+    assert logit(tnbc.score) == pytest.approx(logit(finding.score) + 1, abs=1e-4)
+    assert len(tnbc.coalitions) == 7
+    assert tnbc.evidence == {}
+    assert tnbc.completeness_gap is None
+
+
+def logit(score: float) -> float:
+    return float(np.log(score / (1 - score)))
 
 
 def test_demonstration_weights_separate_unseen_synthetic_exams(model: MomeModel) -> None:

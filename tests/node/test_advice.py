@@ -23,7 +23,9 @@ CARD = ModelCard(
     roles=(),
     targets=(),
     preprocessing={},
-    operating_points=({"key": MADE, **{f: getattr(POINT, f) for f in POINT.__dataclass_fields__}},),
+    operating_points=(
+        {"target": "malignancy", "key": MADE, **{f: getattr(POINT, f) for f in POINT.__dataclass_fields__}},
+    ),
     evaluated_range={"vendor": {"values": ["SIEMENS"]}, "phases": {"min": 5, "max": 7}, "age": None},
     quality_limits={},
 )
@@ -69,8 +71,13 @@ def test_without_an_operating_point_of_its_own_there_is_no_advice() -> None:
 )
 def test_an_operating_point_fits_exactly_one_way_of_making_the_score(change: dict[str, Any]) -> None:
     """Never the nearest one: each of these changes the distribution of scores."""
-    assert advice.operating_point(CARD, MADE) == POINT
-    assert advice.operating_point(CARD, {**MADE, **change}) is None
+    assert advice.operating_point(CARD, "malignancy", MADE) == POINT
+    assert advice.operating_point(CARD, "malignancy", {**MADE, **change}) is None
+
+
+def test_an_operating_point_is_of_one_target() -> None:
+    """A threshold of malignancy says nothing about a score of the subtype that is made the same way."""
+    assert advice.operating_point(CARD, "tnbc", MADE) is None
 
 
 def test_an_exam_outside_the_evaluated_range_gets_no_advice() -> None:

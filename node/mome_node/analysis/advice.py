@@ -43,10 +43,11 @@ def advise(case: Case) -> Advice:
     return Advice("CANDIDATE" if below else "NO_SUPPORT", (), marked_demonstration=case.synthetic_demonstration)
 
 
-def operating_point(card: ModelCard, made: Mapping[str, Any]) -> OperatingPoint | None:
-    """The operating point frozen for exactly this way of making the score; None otherwise, never the nearest one."""
+def operating_point(card: ModelCard, target: str, made: Mapping[str, Any]) -> OperatingPoint | None:
+    """The operating point frozen for this target and exactly this way of making the score; None otherwise, never the
+    nearest one."""
     for point in card.operating_points:
-        if point["key"] == {**made, "sequences": list(made["sequences"])}:
+        if point["target"] == target and point["key"] == {**made, "sequences": list(made["sequences"])}:
             return OperatingPoint(**{name: point[name] for name in OperatingPoint.__dataclass_fields__})
     return None
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ComputeError
-from ..findings import Model, ModelCard
+from ..findings import Finding, Model, ModelCard
 from ..settings import Model as ModelSettings
 from ..volume import Volume
 
@@ -229,7 +229,8 @@ def _load_model(settings: ModelSettings) -> tuple[Model, str]:
         raise ComputeError(f"No model {settings.name!r} is installed.", remedy="Name an installed one in model.name.")
     device = settings.device if settings.device != "auto" else _best_device()
     threads = settings.threads or max(1, (os.cpu_count() or 1) - 1)
-    return found[0].load()(settings.weights, device=device, threads=threads), device
+    way = {"augmentation": settings.augmentation, "numeric_type": settings.numeric_type}
+    return found[0].load()(settings.weights, device=device, threads=threads, **way), device
 
 
 def _best_device() -> str:
@@ -248,7 +249,7 @@ def _predict(model: Model, work: Path) -> None:
     volumes = load_volumes(work / "volumes.npz")
     started = time.monotonic()
     try:
-        (finding,) = model.predict(volumes)
+        finding, *further = model.predict(volumes)
     except ValueError as refusal:
         code = getattr(refusal, "code", None)
         if code is None:
@@ -256,10 +257,8 @@ def _predict(model: Model, work: Path) -> None:
         document: dict[str, Any] = {"refused": {"code": code, "message": str(refusal)}}
         arrays: dict[str, np.ndarray[Any, Any]] = {}
     else:
-        document = {
-            name: _plain(getattr(finding, name))
-            for name in ("target", "score", "made", "baseline", "contributions", "coalitions", "completeness_gap")
-        }
+        document = {**_score(finding), "completeness_gap": _plain(finding.completeness_gap)}
+        document["further"] = [_score(other) for other in further]
         document["measures"] = {key: float(value) for key, value in finding.measures.items()}
         arrays = {name: np.asarray(array) for name, (array, _) in finding.evidence.items()}
         arrays |= {f"{name}.affine": np.asarray(affine) for name, (_, affine) in finding.evidence.items()}
@@ -268,6 +267,11 @@ def _predict(model: Model, work: Path) -> None:
     with whole_file(work / "prediction.json") as temporary:
         temporary.write_text(json.dumps(document, sort_keys=True), encoding="utf-8")
     log.info("model ran for %.1f s", time.monotonic() - started)
+
+
+def _score(finding: Finding) -> dict[str, Any]:
+    names = ("target", "score", "made", "baseline", "contributions", "coalitions")
+    return {name: _plain(getattr(finding, name)) for name in names}
 
 
 def _plain(value: Any) -> Any:
