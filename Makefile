@@ -28,7 +28,7 @@ format: .venv/dev
 evaluate: .venv/run
 	$(BIN)/mome evaluate
 
-# The network at the paper's size against its plain form: ratios of one run (about 8 minutes on 2 cores).
+# The network at the paper's size against its plain form: ratios of one run (about 40 minutes on 2 cores).
 bench-mome: .venv/run
 	$(BIN)/mome bench --size paper
 

@@ -8,6 +8,7 @@ None of the 54 is the exam as it lies: the network was always trained on mirrore
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -33,6 +34,9 @@ PADDINGS: tuple[tuple[End, End, End], ...] = (("centre", "centre", "centre"), *i
 """Places along W, H, D in the order of the published code: the centre, then the corners 000, 00M, 0M0, ... MMM."""
 FLIPS: tuple[tuple[int, ...], ...] = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2))
 """Mirrored axes (W = 0, H = 1, D = 2) in the order of the published code."""
+
+BATCH_VOXELS = 2**20
+"""Of the DCE canvases that are computed together, where one alone is not larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +130,18 @@ def distinct(prepared: Prepared, variants: Iterable[Variant]) -> dict[Sequence, 
 
 
 # ------------------------------------------------------------------ scores
-def scores(network: Mome, prepared: Prepared, name: str, batch: int = 1) -> Augmented:
-    """Scores of an exam under the augmentation of this name, `batch` variants at a time; ValueError for other names.
+def scores(network: Mome, prepared: Prepared, name: str, batch: int | None = None) -> Augmented:
+    """Scores of an exam under the augmentation of this name, `batch` variants at a time: without one, as many as the
+    canvas allows. Raises ValueError for other names and for a batch of none.
 
     What variants share is computed once: the sparse blocks of a sequence for each of its placements, the soft blocks
     for each combination of placements. Prefixes are dropped after the last variant that needs them.
     """
     if name not in SETS:
         raise ValueError(f"Unknown augmentation {name!r}; there are {', '.join(SETS)}.")
+    batch = batch_of(network.config.dce_canvas) if batch is None else batch
+    if batch < 1:
+        raise ValueError(f"At least one variant is computed at a time, not {batch}.")
     places = placements(prepared, SETS[name])
     coalitions = tuple(c for c in COALITIONS if set(c) <= places.keys())
     count = len(SETS[name])
@@ -153,6 +161,11 @@ def scores(network: Mome, prepared: Prepared, name: str, batch: int = 1) -> Augm
             prefixes = {key: x for key, x in prefixes.items() if last[key] >= rows.stop}
     values = [[known[c, tuple(places[s][v] for s in c)] for c in coalitions] for v in range(count)]
     return Augmented(coalitions, np.array(values), {s: len(set(row)) for s, row in places.items()})
+
+
+def batch_of(canvas: Size) -> int:
+    """How many variants at a time: seven of the demonstration's size; one of the paper's, which fills the memory."""
+    return max(1, BATCH_VOXELS // math.prod(canvas))
 
 
 def prefixes_of(network: Mome, prepared: Prepared, sequence: Sequence, places: list[Placement]) -> tuple[Tensor, ...]:

@@ -45,8 +45,13 @@ def made_up(config: NetworkConfig, device: str, batch: int = 1) -> tuple[Mome, V
     return network, {s: torch.randn(shape).to(device) for s, shape in shapes.items()}
 
 
-def bench(size: str, *, device: str, rounds: int, bfloat16: bool, compiled: bool, say: Say) -> dict[str, Any]:
-    """Seconds of each part and the ratios between them; raises KeyError for an unknown size."""
+def bench(
+    size: str, *, device: str, rounds: int, steps: int, augmentation: str, bfloat16: bool, compiled: bool, say: Say
+) -> dict[str, Any]:
+    """Seconds of each part and the ratios between them.
+
+    Forwards take turns over several rounds; augmentation and explanation, which are many of them, run once.
+    """
     config = SIZES[size]
     network, volumes = made_up(config, device)
     tensors = plain.copies(network.state_dict())
@@ -63,7 +68,12 @@ def bench(size: str, *, device: str, rounds: int, bfloat16: bool, compiled: bool
         parts["forward, compiled"] = lambda: faster(**volumes)
     with torch.inference_mode():
         seconds, answers = timed(parts, device, rounds, say)
-    seconds["one gradient of the DCE"] = gradient_seconds(network, volumes, device)
+    many: dict[str, Callable[[], Any]] = {
+        f"augmentation {augmentation}": lambda: augmentations.scores(network, as_prepared(volumes), augmentation),
+        f"explanation, {steps} gradients": lambda: integrated_gradients(network, volumes, budget=steps),
+    }
+    seconds |= timed(many, device, 0, say)[0]
+    seconds["whole study"] = seconds["seven combinations"] + seconds[f"explanation, {steps} gradients"]
     exact = answers["plain forward"].double()
     return {
         "size": size,
@@ -118,11 +128,13 @@ def size_in(canvas: npt.NDArray[np.float32]) -> Size:
 
 
 def named(device: str) -> str:
-    return torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    return (
+        torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
+    )
 
 
 def in_bfloat16(network: Mome, volumes: Volumes, device: str) -> Tensor:
-    with torch.autocast(device, dtype=torch.bfloat16):
+    with torch.autocast(device.split(":", maxsplit=1)[0], dtype=torch.bfloat16):
         return torch.as_tensor(network(**volumes))
 
 
@@ -132,52 +144,31 @@ def timed(
     """Median seconds of each part over rounds in which all parts take turns, and the last answer of each."""
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     answers: dict[str, Any] = {}
-    for turn in range(rounds + 1):  # the first warms up: memory, compilation
+    for turn in range(rounds + 1):  # the first of several warms up: memory, compilation
         for name, part in parts.items():
             started = time.monotonic()
             answers[name] = part()
             finish(device)
             say(f"round {turn} of {rounds}, {name}: {time.monotonic() - started:.3g} s")
-            if turn > 0:
+            if turn > 0 or rounds == 0:
                 seconds[name].append(time.monotonic() - started)
     return {name: statistics.median(taken) for name, taken in seconds.items()}, answers
 
 
-def gradient_seconds(network: Mome, volumes: Volumes, device: str) -> float:
-    """One gradient with respect to the DCE, the other sequences held fixed, as each step of the explanation takes."""
-    with torch.no_grad():
-        fixed: Volumes = {s: network.prefix(s, v) for s, v in volumes.items() if s != "dce"}
-    dce = volumes["dce"].clone().requires_grad_()
-    started = time.monotonic()
-    logits = network.fuse({"dce": network.prefix("dce", dce), **fixed})
-    torch.autograd.grad(logits[0, 1] - logits[0, 0], dce)
-    finish(device)
-    return time.monotonic() - started
-
-
 def ratios(seconds: Mapping[str, float]) -> dict[str, float]:
-    """What the figures are kept as."""
+    """What the figures are kept as: the plain forward, and every part, in forwards of this network."""
     forward = seconds["forward"]
-    pairs = {
-        "plain forward / forward": (seconds["plain forward"], forward),
-        "seven combinations / forward": (seconds["seven combinations"], forward),
-        "seven combinations, one by one / forward": (seconds["seven combinations, one by one"], forward),
-        "one gradient of the DCE / forward": (seconds["one gradient of the DCE"], forward),
-    }
-    for option in ("bfloat16", "compiled"):
-        if f"forward, {option}" in seconds:
-            pairs[f"forward / forward, {option}"] = (forward, seconds[f"forward, {option}"])
-    return {name: above / below for name, (above, below) in pairs.items()}
+    return {f"{part} / forward": taken / forward for part, taken in seconds.items() if part != "forward"}
 
 
 def finish(device: str) -> None:
-    if device == "cuda":
+    if device.startswith("cuda"):
         torch.cuda.synchronize()
 
 
 def peak_memory_gib(device: str) -> float:
     """Of the GPU where there is one, else of this process."""
-    if device == "cuda":
+    if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 2**30
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

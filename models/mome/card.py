@@ -22,6 +22,10 @@ CONTRAST_LIMITS = {
 
 Contrast that did not arrive, exchanged phases, a subtraction in place of the pre-contrast phase each break one of them.
 """
+IMPORTED_LIMITS = {**CONTRAST_LIMITS, "phases": {"low": 5.0, "high": 7.0}}
+"""The paper trained on one pre-contrast phase and six others (DS1), or five phases in all or after contrast (DS2, DS3).
+
+An exam with another number is scored and marked; how long the phases last, the paper does not say for all centres."""
 QUALITY_LIMITS = {
     **CONTRAST_LIMITS,
     "motion_mm": {"high": 1.5},
@@ -108,7 +112,7 @@ def imported_card(preprocessing: PreprocessingConfig, origin: Mapping[TaskName, 
         "preprocessing": {**dataclasses.asdict(preprocessing), "hash": preprocessing.hash()},
         "operating_points": [],
         "evaluated_range": {},
-        "quality_limits": CONTRAST_LIMITS,
+        "quality_limits": IMPORTED_LIMITS,
         "limits_of_use": [
             "Imported weights: what they were trained on is as their source says, and was not checked.",
             "The preprocessing is rebuilt from the words of the paper; it was not compared with that of the training.",

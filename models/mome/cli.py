@@ -13,6 +13,7 @@ from typing import Any
 import click
 import numpy as np
 
+from .cli_baselines import baselines
 from .cli_bench import bench
 from .cli_weights import FILE, complaints, weights
 
@@ -123,4 +124,5 @@ def table(result: dict[str, Any]) -> str:
 
 
 main.add_command(weights)
+main.add_command(baselines)
 main.add_command(bench)

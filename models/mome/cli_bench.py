@@ -10,14 +10,22 @@ import click
 
 @click.command()
 @click.option("--size", default="paper", show_default=True, help="paper, small (its small canvases) or demonstration.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds in which all parts take turns; medians count.")
+@click.option(
+    "--rounds",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Rounds in which all parts take turns; medians count.",
+)
 @click.option("--threads", type=int, help="CPU threads; default: all cores.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
 @click.option("--bfloat16", is_flag=True, help="Also in bfloat16; slow on CPUs without instructions for it.")
 @click.option("--compile", "compiled", is_flag=True, help="Also with torch.compile (needs a C++ compiler).")
-@click.option("--study", is_flag=True, help="One whole explained study instead, with its peak memory.")
-@click.option("--steps", default=20, show_default=True, help="Gradients of the explanation, with --study.")
-@click.option("--augmentation", default="none", show_default=True, help="Test-time augmentation, with --study.")
+@click.option("--study", is_flag=True, help="One whole explained study alone, for its peak memory.")
+@click.option(
+    "--steps", default=20, show_default=True, type=click.IntRange(min=2), help="Gradients of the explanation."
+)
+@click.option("--augmentation", help="Test-time augmentation; default: paper-6, none with --study.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def bench(
     size: str,
@@ -28,7 +36,7 @@ def bench(
     compiled: bool,
     study: bool,
     steps: int,
-    augmentation: str,
+    augmentation: str | None,
     as_json: bool,
 ) -> None:
     """Time the network against its plain form and its parts against each other, on made-up weights."""
@@ -37,6 +45,8 @@ def bench(
     from . import bench as benches
     from .augmentation import SETS
 
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise click.BadParameter("this torch sees no CUDA device", param_hint="--device")
     if threads is not None:
         torch.set_num_threads(threads)
     if size not in benches.SIZES:
@@ -45,12 +55,22 @@ def bench(
     def say(text: str) -> None:
         click.echo(text, err=True)
 
+    augmentation = augmentation or ("none" if study else "paper-6")
     if augmentation not in SETS:
         raise click.BadParameter(f"there are {', '.join(SETS)}", param_hint="--augmentation")
     if study:
         result = benches.study(size, device=device, steps=steps, augmentation=augmentation, say=say)
     else:
-        result = benches.bench(size, device=device, rounds=rounds, bfloat16=bfloat16, compiled=compiled, say=say)
+        result = benches.bench(
+            size,
+            device=device,
+            rounds=rounds,
+            steps=steps,
+            augmentation=augmentation,
+            bfloat16=bfloat16,
+            compiled=compiled,
+            say=say,
+        )
     click.echo(json.dumps(result, indent=1) if as_json else table(result))
 
 

@@ -22,6 +22,15 @@ Mask = npt.NDArray[np.bool_]
 Affine = npt.NDArray[np.float64]
 Point = npt.NDArray[np.float64]
 
+VOXEL_MM = (0.01, 50.0)
+"""Smallest and largest side of a voxel of an MR image."""
+LARGEST_FIELD_MM = 2000.0
+"""No scanner's bore is longer, along any axis."""
+LEAST_VOLUME = 0.9
+"""Of three unit vectors along the axes: 1 at right angles, 0 where they lie in one plane."""
+LARGEST_TILT = 40.0
+"""Degrees between an axis and the patient's nearest; from 45 on, left could as well be back."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -98,10 +107,32 @@ class Grid:
         return Grid(affine, box.size)
 
 
+def irregularity(affine: Affine, shape: Size) -> str | None:
+    """Why a volume (W, H, D) with this affine cannot be laid along the patient's axes, in words; None where it can."""
+    if not np.isfinite(affine).all() or 0 in shape:
+        return "its place in the patient is not known"
+    spacing = Grid(affine, shape).spacing
+    if spacing.min() < VOXEL_MM[0] or spacing.max() > VOXEL_MM[1]:
+        return f"its voxels measure {' x '.join(f'{s:.3g}' for s in spacing)} mm"
+    if (spacing * shape).max() > LARGEST_FIELD_MM:
+        return f"its field of view measures {' x '.join(f'{s:.0f}' for s in spacing * shape)} mm"
+    directions = affine[:3, :3] / spacing
+    if abs(np.linalg.det(directions)) < LEAST_VOLUME:
+        return "its axes are not at right angles"
+    cosine = np.abs(np.diag(directions[:, nearest_axes(affine)])).min()
+    tilt = float(np.degrees(np.arccos(min(1.0, cosine))))
+    return f"it is tilted by {tilt:.0f} degrees against the patient's axes" if tilt > LARGEST_TILT else None
+
+
+def nearest_axes(affine: Affine) -> tuple[int, ...]:
+    """Which of a volume's axes lies nearest to each of the patient's."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return max(itertools.permutations(range(3)), key=lambda p: sum(abs(directions[i, p[i]]) for i in range(3)))
+
+
 def reorient(voxels: npt.NDArray[Any], affine: Affine) -> tuple[npt.NDArray[Any], Affine]:
     """Turn (C, W, H, D) to the nearest patient axes by exchanging and flipping axes; no voxel changes its place."""
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    order = max(itertools.permutations(range(3)), key=lambda p: sum(abs(directions[i, p[i]]) for i in range(3)))
+    order = nearest_axes(affine)
     turned = np.transpose(voxels, (0, *(axis + 1 for axis in order)))
     result = affine.copy()
     result[:3, :3] = affine[:3, order]

@@ -12,6 +12,14 @@ from .config import PreprocessingConfig
 from .geometry import FloatArray, Mask
 from .refusal import Refused
 
+LARGEST_VALUE = 1e15
+"""No scanner's; far larger ones have no variance in single precision."""
+
+
+def readable(images: npt.NDArray[Any]) -> bool:
+    """Whether all values (C, W, H, D) are numbers that a scanner can have sent: NaN compares as neither."""
+    return all(float(i.min()) > -LARGEST_VALUE and float(i.max()) < LARGEST_VALUE for i in images)
+
 
 def in_time_order(phases: npt.NDArray[Any], seconds: Sequence[float] | None) -> npt.NDArray[Any]:
     """Phases (N, W, H, D) by their seconds; as they are where no clock came with them.

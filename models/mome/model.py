@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +18,16 @@ from .config import SEQUENCES, Sequence
 from .explanation import integrated_gradients, shapley
 from .network import Mome
 from .preprocessing import Prepared, VolumeLike, prepare
-from .refusal import Refused
 from .tasks import TaskName
 from .weights import DEMONSTRATION_WEIGHTS, Header, load_family
 
 NumericType: TypeAlias = Literal["float32", "bfloat16"]
-"""In what the scores are computed. bfloat16 is about twice as fast and moves logits by hundredths; gradients never are.
-"""
+"""In what the scores are computed; gradients are always in float32. bfloat16 moves logits by hundredths, and is fast
+only where the processor has instructions for it."""
+
 NOTHING_SHOWN = 0.5
-"""The score with no sequence at all: the share of malignant exams in training, where both kinds were equally many.
+"""The score with no sequence at all, by convention: undecided. In the training of the demonstration weights it is also
+the share of malignant exams; of imported weights that share is not known.
 
 Not the network's answer to CLS alone: it was never trained to be shown nothing, and its answer would mean nothing."""
 
@@ -58,23 +59,22 @@ class MomeModel:
         augmentation: str = "none",
         numeric_type: NumericType = "float32",
     ) -> None:
-        """Raises ValueError for an unknown augmentation; `augmentation.SETS` has their names."""
-        if augmentation not in augmentations.SETS:
-            raise ValueError(f"Unknown augmentation {augmentation!r}; there are {', '.join(augmentations.SETS)}.")
+        """Raises ValueError for an unknown augmentation (`augmentation.SETS` has their names) or numeric type."""
+        for word, known in ((augmentation, augmentations.SETS), (numeric_type, get_args(NumericType))):
+            if word not in known:
+                raise ValueError(f"{word!r} is unknown; there are {', '.join(known)}.")
         self.networks, self.device = networks, device
         self.network = networks["malignancy"]
         self.augmentation, self.numeric_type = augmentation, numeric_type
         self.preprocessing = header.preprocessing
         self.card: dict[str, Any] = header.card
 
-    def predict(self, inputs: Mapping[str, VolumeLike]) -> list[Finding]:
+    def predict(self, inputs: Mapping[str, VolumeLike | None]) -> list[Finding]:
         """Volumes by role ("dce", optional "dwi", "t2") to one finding for each task of the weights, malignancy first.
 
-        DWI or T2 that do not lie over the breasts count as missing: `made["sequences"]` tells what was used. Raises
-        Refused (with `code` and `remedy`) where there is no breast or no usable dynamic.
+        DWI or T2 that do not lie over the breasts, or hold what is no number, count as missing: `made["sequences"]`
+        tells what was used. Raises Refused (with `code` and `remedy`) where there is no breast or no usable dynamic.
         """
-        if "dce" not in inputs:
-            raise Refused("NO_DCE", "There is no dynamic series.", remedy="Send the native dynamic series.")
         prepared = prepare(inputs, self.preprocessing)
         return [self.finding(task, prepared) for task in self.networks]
 
@@ -108,7 +108,7 @@ class MomeModel:
     ) -> tuple[float | None, dict[str, float], Mapping[str, tuple[npt.NDArray[np.floating], npt.NDArray[np.float64]]]]:
         """Completeness gap, measures and pictures of the integrated gradients, of the exam as it lies."""
         volumes = {s: torch.from_numpy(a)[None].to(self.device) for s, a in prepared.arrays.items()}
-        attribution = integrated_gradients(self.network, volumes)
+        attribution = integrated_gradients(self.network, volumes, region=prepared.mask)
         affine = prepared.affines["dce"]
         evidence = {
             "saliency": (attribution.saliency(prepared.mask), affine),
@@ -135,18 +135,24 @@ def spread(scores: Augmented, used: tuple[Sequence, ...]) -> dict[str, float]:
 
 
 def load(
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     *,
     device: str = "cpu",
     threads: int | None = None,
     augmentation: str = "none",
     numeric_type: NumericType = "float32",
 ) -> MomeModel:
-    """The model of a weights file, of the demonstration weights without one; raises WeightsError for a bad file.
+    """The model of a weights file, of the demonstration weights without one.
 
+    `device` as torch names it, or "auto": a GPU where there is one. Raises WeightsError for a bad file, ValueError for
+    a GPU that is not there.
     `threads` limits torch on the CPU; another number of threads may move the last digits of a score.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    networks, header = load_family(weights or DEMONSTRATION_WEIGHTS, device)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"There is no device {device!r} here: this torch sees no GPU. Use cpu or auto.")
+    networks, header = load_family(Path(weights or DEMONSTRATION_WEIGHTS), device)
     return MomeModel(networks, header, device=device, augmentation=augmentation, numeric_type=numeric_type)

@@ -26,11 +26,12 @@ from .geometry import (
     Point,
     at_grid,
     covered,
+    irregularity,
     reorient,
     resample,
     share_within,
 )
-from .intensities import in_time_order, standardised, to_channels
+from .intensities import in_time_order, readable, standardised, to_channels
 from .refusal import Refused
 
 
@@ -61,7 +62,7 @@ class Prepared:
     affines: Mapping[Sequence, Affine]  # (4, 4), canvas voxel to mm, LPS
     boxes: Mapping[Sequence, Box]  # of the canvas, that hold all that is not 0
     mask: Mask  # (W, H, D) on the DCE canvas: the breasts
-    measures: Mapping[str, float]  # mask_volume_ml, mask_fraction, canvas_scale, phases
+    measures: Mapping[str, float]  # mask_volume_ml, mask_fraction, phases; canvas_scale: see `canvas_scales`
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +90,25 @@ class Placed:
     scale: float
 
 
-def prepare(inputs: Mapping[str, VolumeLike], config: PreprocessingConfig) -> Prepared:
-    """Raises Refused where no breast is found, or the dynamic has too few phases or none known to be the first.
+def prepare(inputs: Mapping[str, VolumeLike | None], config: PreprocessingConfig) -> Prepared:
+    """Volumes by role; None is a missing one. Raises Refused where no breast is found, or there is no usable dynamic.
 
-    DWI and T2 that cover less than `min_overlap` of the breast mask are left out, as if they were missing.
+    DWI and T2 that cover less than `min_overlap` of the breast mask, whose geometry is irregular or whose values are
+    not numbers are left out, as if they were missing.
     """
-    dynamic = inputs["dce"]
-    if len(dynamic.voxels) < config.min_phases:
-        raise Refused(
-            "TOO_FEW_PHASES",
-            f"The dynamic has {len(dynamic.voxels)} phases, the model needs {config.min_phases}: "
-            "one post-contrast phase shows no kinetics.",
-            remedy="Send the complete dynamic series: pre-contrast and at least two post-contrast phases.",
-        )
+    dynamic = inputs.get("dce")
+    if dynamic is None:
+        raise Refused("NO_DCE", "There is no dynamic series.", remedy="Send the native dynamic series.")
+    check_dynamic(dynamic, config)
     phases, affine = reorient(in_time_order(dynamic.voxels, dynamic.seconds), dynamic.affine)
     breasts = find_breasts(phases[:1], affine, config)
     placed: dict[Sequence, Placed] = {"dce": place_dynamic(phases, affine, breasts, config)}
     others: tuple[Sequence, ...] = ("dwi", "t2")
     for sequence in others:
-        if sequence in inputs:
-            other = place_other(inputs[sequence], sequence, breasts, config)
-            if other is not None:
-                placed[sequence] = other
+        volume = inputs.get(sequence)
+        other = None if volume is None else place_other(volume, sequence, breasts, config)
+        if other is not None:
+            placed[sequence] = other
     return Prepared(
         arrays={s: p.array for s, p in placed.items()},
         affines={s: p.affine for s, p in placed.items()},
@@ -119,10 +117,40 @@ def prepare(inputs: Mapping[str, VolumeLike], config: PreprocessingConfig) -> Pr
         measures={
             "mask_volume_ml": float(breasts.mask.sum()) * float(np.prod(config.mask_spacing)) / 1000,
             "mask_fraction": float(breasts.mask.mean()),
-            "canvas_scale": placed["dce"].scale,
+            **canvas_scales(placed),
             "phases": float(len(phases)),
         },
     )
+
+
+def check_dynamic(volume: VolumeLike, config: PreprocessingConfig) -> None:
+    """Raises Refused for too few phases, a geometry that is not one of a patient, or values that are not numbers."""
+    if len(volume.voxels) < config.min_phases:
+        raise Refused(
+            "TOO_FEW_PHASES",
+            f"The dynamic has {len(volume.voxels)} phases, the model needs {config.min_phases}: "
+            "one post-contrast phase shows no kinetics.",
+            remedy="Send the complete dynamic series: pre-contrast and at least two post-contrast phases.",
+        )
+    irregular = irregularity(volume.affine, volume_shape(volume.voxels))
+    if irregular is not None:
+        raise Refused(
+            "GEOMETRY_IRREGULAR",
+            f"The dynamic is no regular volume in the patient: {irregular}.",
+            remedy="Send the series again as acquired, near the axial, sagittal or coronal plane.",
+        )
+    if not readable(volume.voxels):
+        raise Refused(
+            "PIXELS_UNREADABLE",
+            "The dynamic series holds values that are not numbers, or larger than any scanner's.",
+            remedy="Send the series again as acquired.",
+        )
+
+
+def canvas_scales(placed: Mapping[Sequence, Placed]) -> dict[str, float]:
+    """The scale of the DCE as `canvas_scale`, of DWI and T2 as `canvas_scale_dwi`, `_t2` where they shrank, too."""
+    others = {f"canvas_scale_{s}": p.scale for s, p in placed.items() if s != "dce" and p.scale < 1}
+    return {"canvas_scale": placed["dce"].scale, **others}
 
 
 def find_breasts(pre: npt.NDArray[Any], affine: Affine, config: PreprocessingConfig) -> Breasts:
@@ -146,8 +174,11 @@ def place_dynamic(phases: npt.NDArray[Any], affine: Affine, breasts: Breasts, co
 
 
 def place_other(volume: VolumeLike, sequence: Sequence, breasts: Breasts, config: PreprocessingConfig) -> Placed | None:
-    """DWI or T2, cropped but not masked; None where it covers too little of the breasts."""
-    voxels, affine = reorient(volume.voxels[:1], volume.affine)
+    """DWI or T2, cropped but not masked; None where it is unusable or covers too little of the breasts."""
+    image = volume.voxels[:1]
+    if not len(image) or irregularity(volume.affine, volume_shape(image)) is not None or not readable(image):
+        return None
+    voxels, affine = reorient(image, volume.affine)
     acquired = Grid(affine, volume_shape(voxels))
     if share_within(breasts.mask, breasts.grid, acquired) < config.min_overlap:
         return None
@@ -155,8 +186,8 @@ def place_other(volume: VolumeLike, sequence: Sequence, breasts: Breasts, config
     seen = covered(acquired, crop)
     mask = (at_grid(breasts.mask, breasts.grid, crop) > 0.5) & seen
     kept = seen if config.grid == "matrix" or is_whole(sequence, config) else seen & within_dce(sequence, crop, config)
-    image = resample(voxels, affine, crop.affine, crop.shape)
-    standard = standardised(image, mask if config.statistics == "mask" else kept, config)
+    sampled = resample(voxels, affine, crop.affine, crop.shape)
+    standard = standardised(sampled, mask if config.statistics == "mask" else kept, config)
     return laid_in(config.canvas(sequence), standard * kept, crop, kept, mask, scale)
 
 

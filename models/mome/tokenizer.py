@@ -30,7 +30,11 @@ class Tokenizer(nn.Module):
             self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
 
     def forward(self, volume: Tensor) -> Tensor:
-        """Raises ValueError for another size than the position table was made for."""
+        """Volumes of any numeric type. Raises ValueError for another size than the position table was made for, and
+        for a batch of no exam."""
         if tuple(volume.shape[1:]) != self.shape:
             raise ValueError(f"The network takes {self.shape} (C, W, H, D), not {tuple(volume.shape[1:])}.")
+        if not len(volume):
+            raise ValueError("There is no exam in the batch.")
+        volume = volume.to(next(self.stem.parameters()).dtype)
         return torch.as_tensor(self.stem(volume)).flatten(2).transpose(1, 2)

@@ -145,11 +145,13 @@ def conclude(work: Path, context: Context) -> None:
     image = _header(exam.first_image(study, grouped))
     category, category_source = _known_category(given["category"], study, image)
     score = _score(card, prediction) if "score" in prediction else None
+    offered: dict[str, Volume] = {}
     dce: Volume | None = None
     given_advice: Advice | None = None
     pictures: dict[str, Any] = {}
     if score is not None:
-        dce = load_volumes(work / "volumes.npz")["dce"]
+        offered = load_volumes(work / "volumes.npz")
+        dce = offered["dce"]
         with np.load(work / "evidence.npz", allow_pickle=False) as evidence:
             pictures = explanation.map_evidence(evidence, dce)
         given_advice = advice.advise(
@@ -174,7 +176,7 @@ def conclude(work: Path, context: Context) -> None:
         known_category=category,
         category_source=category_source,
         used=exam.used(study, grouped, sequences),
-        missing=exam.missing(card, sequences, problems) if score else (),
+        missing=exam.missing(card, offered, sequences, problems) if score else (),
         rejected=exam.rejected(grouped),
         salient=None,
         completeness_gap=prediction.get("completeness_gap"),
@@ -281,7 +283,7 @@ def _problems(work: Path) -> list[Problem]:
     found = [Problem(**{**raw, "series": tuple(raw["series"])}) for raw in noted]
     for end in ("refused", "failed"):
         if end in prediction:
-            found.append(Problem.of(prediction[end]["code"], prediction[end]["message"]))
+            found.append(Problem(prediction[end]["code"], "error", prediction[end]["message"]))  # it ends the analysis
     kept: dict[str, Problem] = {}
     for problem in found:
         if problem.code not in kept or problem.severity == "error":

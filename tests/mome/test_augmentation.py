@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from mome.augmentation import FLIPS, SETS, Variant, distinct, placed, scores
+from mome.augmentation import FLIPS, SETS, Variant, batch_of, distinct, placed, scores
 from mome.coalitions import probabilities
-from mome.config import NetworkConfig, Sequence, Size
+from mome.config import DEMONSTRATION, NetworkConfig, Sequence, Size
 from mome.geometry import Box
 from mome.network import Mome
 from mome.preprocessing import Prepared
@@ -183,6 +183,48 @@ def test_an_unknown_augmentation_is_an_error(network: Mome) -> None:
     """Its name is part of how a score was made; a misspelt one must not fall back to another."""
     with pytest.raises(ValueError, match="paper-54"):
         scores(network, prepared(LOOSE), "paper54")
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_batch_of_no_variant_is_an_error(network: Mome, batch: int) -> None:
+    """It would give no score, or the mean of none."""
+    with pytest.raises(ValueError, match="At least one variant"):
+        scores(network, prepared(LOOSE), "paper-6", batch=batch)
+
+
+def test_small_canvases_go_several_at_a_time(network: Mome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small ones by themselves cost more than together; one of the paper's size fills the memory."""
+    assert [batch_of(config.dce_canvas) for config in (NetworkConfig(), DEMONSTRATION)] == [1, 7]
+    together: list[int] = []
+
+    def seen(sequence: Sequence, volumes: torch.Tensor) -> torch.Tensor:
+        together.append(len(volumes))
+        return Mome.prefix(network, sequence, volumes)
+
+    monkeypatch.setattr(network, "prefix", seen)
+    found = scores(network, prepared(LOOSE), "paper-6")
+    assert together == [6, 6, 6]
+    assert np.allclose(found.values, scores(network, prepared(LOOSE), "paper-6", batch=1).values, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("numbers", [torch.float64, torch.float16, torch.int16, torch.uint8], ids=str)
+def test_volumes_of_any_numeric_type(network: Mome, numbers: torch.dtype) -> None:
+    """The network computes in the type of its weights, or in that of an autocast, whatever it is given."""
+    given = {s: torch.from_numpy(a)[None].round().abs().to(numbers) for s, a in prepared(LOOSE).arrays.items()}
+    with torch.inference_mode():
+        plain = {s: x.float() for s, x in given.items()}
+        full = network(**given)
+        assert torch.equal(full, network(**plain))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = network(**given)
+            assert torch.equal(half, network(**plain))
+        assert not torch.equal(half.float(), full)
+
+
+def test_a_batch_of_no_exam_is_an_error(network: Mome) -> None:
+    for sequence in ("dce", "dwi", "t2"):
+        with pytest.raises(ValueError, match="no exam"):
+            network(**{sequence: torch.zeros(0, SMALL.channels(sequence), *SMALL.canvas(sequence))})
 
 
 def test_content_moves_and_nothing_else() -> None:

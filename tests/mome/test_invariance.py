@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mome.augmentation import scores
+from mome.config import PAPER_PREPROCESSING
 from mome.geometry import Grid, resample
 from mome.model import MomeModel, load
 from mome.phantom import PhantomExam, PhantomVolume, exam
@@ -23,6 +24,15 @@ from .volumes import PLANES, acquired
 
 NOTHING = 1e-5
 """Sums in another order."""
+SMALL_PAPER = dataclasses.replace(
+    PAPER_PREPROCESSING,
+    dce_matrix=(96, 96, 32),
+    t2_matrix=(96, 96, 16),
+    dce_canvas=(64, 64, 32),
+    dwi_canvas=(64, 64, 32),
+    t2_canvas=(96, 64, 24),
+)
+"""The paper's way at a quarter of its resolution; the DCE and DWI of most patients must shrink to fit."""
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +103,29 @@ def test_the_network_takes_the_arrays_as_they_are(model: MomeModel, patient: Pha
     with torch.inference_mode():
         logits = model.network(**{s: torch.from_numpy(a)[None] for s, a in canvas.arrays.items()})
     assert score(model, patient.inputs) == pytest.approx(float(logits.double().softmax(1)[0, 1]), abs=NOTHING)
+
+
+# ------------------------------------------------------------------ the paper's way
+def test_the_paper_s_way_has_the_arrays_of_any_gain(patient: PhantomExam) -> None:
+    """Statistics over the crop, no clipping: the intensities still have no unit. Each sequence has its own gain."""
+    before = prepare(patient.inputs, SMALL_PAPER)
+    for role in patient.inputs:
+        volumes = {**patient.inputs}
+        volumes[role] = dataclasses.replace(volumes[role], voxels=volumes[role].voxels * 10)
+        after = prepare(volumes, SMALL_PAPER)
+        assert after.boxes == before.boxes
+        assert np.array_equal(after.mask, before.mask)
+        for sequence, array in before.arrays.items():
+            assert np.allclose(after.arrays[sequence], array, rtol=0, atol=1e-4)
+
+
+def test_the_paper_s_way_has_the_arrays_of_any_order_of_phases(patient: PhantomExam) -> None:
+    """Bit for bit, also where the crop is shrunk to its canvas."""
+    seconds = patient.dce.seconds
+    assert seconds is not None
+    order = np.random.default_rng(1).permutation(len(seconds))
+    shuffled = PhantomVolume(patient.dce.voxels[order], patient.dce.affine, tuple(seconds[i] for i in order))
+    before, after = (prepare({**patient.inputs, "dce": dce}, SMALL_PAPER) for dce in (patient.dce, shuffled))
+    assert before.measures["canvas_scale"] < 1
+    for sequence, array in before.arrays.items():
+        assert np.array_equal(after.arrays[sequence], array)

@@ -116,9 +116,14 @@ def test_augmentation_and_numeric_type_are_part_of_how_a_score_was_made(cancer: 
     assert coarse.evidence["saliency"][0].tobytes() == finding.evidence["saliency"][0].tobytes()
 
 
-def test_an_unknown_augmentation_is_refused_before_the_first_exam() -> None:
+def test_unknown_ways_of_computing_are_refused_before_the_first_exam() -> None:
+    """A misspelt word would end up in the key of the score and name something that was not done."""
     with pytest.raises(ValueError, match="paper-54"):
         load(augmentation="everything")
+    with pytest.raises(ValueError, match="bfloat16"):
+        load(numeric_type="float16")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no GPU"):
+        load(device="cuda:7")
 
 
 def test_one_file_answers_several_questions(

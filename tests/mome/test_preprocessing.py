@@ -12,7 +12,7 @@ import pytest
 from scipy import ndimage
 
 from mome.config import PAPER_PREPROCESSING, NetworkConfig, PreprocessingConfig, Sequence, from_json
-from mome.geometry import Box, Grid, at_grid, covered, resample
+from mome.geometry import LARGEST_TILT, Affine, Box, Grid, at_grid, covered, irregularity, resample
 from mome.intensities import in_time_order, standardised, to_channels
 from mome.phantom import PhantomExam, PhantomVolume, exam
 from mome.preprocessing import Prepared, fitting_ratio, laid_in, prepare, shrunk
@@ -218,6 +218,91 @@ def test_the_box_holds_all_that_is_not_zero(patient: PhantomExam) -> None:
             assert not outside.any()
 
 
+# ------------------------------------------------------------------ what cannot be an exam
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_a_dynamic_with_values_that_are_not_numbers_is_refused(patient: PhantomExam, value: float) -> None:
+    """One such voxel, in any phase, would make the score of the whole exam none."""
+    voxels = patient.dce.voxels.copy()
+    voxels[-1, 3, 4, 5] = value
+    with pytest.raises(Refused, match="not numbers") as refusal:
+        prepare({**patient.inputs, "dce": dataclasses.replace(patient.dce, voxels=voxels)}, CONFIG)
+    assert refusal.value.code == "PIXELS_UNREADABLE"
+
+
+@pytest.mark.parametrize("sequence", ["dwi", "t2"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_another_sequence_with_such_values_counts_as_missing(
+    patient: PhantomExam, sequence: Sequence, value: float
+) -> None:
+    volume = patient.inputs[sequence]
+    voxels = volume.voxels.copy()
+    voxels[0, 3, 4, 5] = value
+    canvas = prepare({**patient.inputs, sequence: dataclasses.replace(volume, voxels=voxels)}, CONFIG)
+    assert set(canvas.arrays) == {"dce", "dwi", "t2"} - {sequence}
+    assert all(np.isfinite(array).all() for array in canvas.arrays.values())
+
+
+def turned(affine: Affine, degrees: float) -> Affine:
+    """About the patient's long axis."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]) @ affine
+
+
+def scaled(affine: Affine, *factors: float) -> Affine:
+    """Its three axes longer or shorter."""
+    return affine @ np.diag([*factors, 1.0])
+
+
+IRREGULAR = {
+    "an axis without length": lambda affine: scaled(affine, 1, 0, 1),
+    "an axis that is not a number": lambda affine: scaled(affine, 1, 1, np.nan),
+    "an origin that is not a number": lambda affine: affine + np.array([0, 0, 0, np.inf]),
+    "two axes in one direction": lambda affine: affine[:, [0, 0, 2, 3]],
+    "sheared by 45 degrees": lambda affine: affine @ np.array([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+    "voxels below 0.01 mm": lambda affine: scaled(affine, 0.001, 1, 1),
+    "slices of 60 mm": lambda affine: scaled(affine, 1, 1, 60 / affine[2, 2]),
+    "3 m from left to right": lambda affine: scaled(affine, 10, 1, 1),
+    "tilted by 46 degrees": lambda affine: turned(affine, 46),
+    "tilted by 44 degrees": lambda affine: turned(affine, -44),
+}
+"""Affines that no scanner's exam of a breast has."""
+
+
+@pytest.mark.parametrize("case", IRREGULAR)
+def test_a_geometry_of_no_patient_is_refused_or_left_out(patient: PhantomExam, case: str) -> None:
+    """Voxels that cannot be laid along the patient's axes would give a score of something that is no breast."""
+    with pytest.raises(Refused) as refusal:
+        dce = dataclasses.replace(patient.dce, affine=IRREGULAR[case](patient.dce.affine))
+        prepare({**patient.inputs, "dce": dce}, CONFIG)
+    assert refusal.value.code == "GEOMETRY_IRREGULAR"
+    others = {
+        s: dataclasses.replace(patient.inputs[s], affine=IRREGULAR[case](patient.inputs[s].affine))
+        for s in ("dwi", "t2")
+    }
+    assert set(prepare({"dce": patient.dce, **others}, CONFIG).arrays) == {"dce"}
+
+
+def test_an_oblique_exam_is_one_of_a_patient() -> None:
+    """Slices follow the chest: tilts up to 40 degrees have one nearest axis each, whatever the plane."""
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    for order in ([0, 1, 2, 3], [1, 2, 0, 3], [2, 0, 1, 3]):
+        assert irregularity(turned(affine, LARGEST_TILT - 1)[:, order], (300, 300, 60)) is None
+        assert "41 degrees" in str(irregularity(turned(affine, LARGEST_TILT + 1)[:, order], (300, 300, 60)))
+
+
+def test_a_volume_without_voxels_is_none() -> None:
+    assert irregularity(np.eye(4), (300, 300, 0)) is not None
+
+
+def test_nothing_in_the_place_of_a_volume_is_a_missing_one(patient: PhantomExam) -> None:
+    """Callers that list all roles say None for what the exam lacks."""
+    canvas = prepare({"dce": patient.dce, "dwi": None, "t2": None}, CONFIG)
+    assert set(canvas.arrays) == {"dce"}
+    with pytest.raises(Refused) as refusal:
+        prepare({"dce": None, "t2": patient.t2}, CONFIG)
+    assert refusal.value.code == "NO_DCE"
+
+
 # ------------------------------------------------------------------ the paper's way
 @pytest.fixture(scope="module")
 def as_paper(patient: PhantomExam) -> Prepared:
@@ -321,6 +406,18 @@ def test_a_crop_larger_than_its_canvas_shrinks_by_one_ratio(
         assert np.allclose(after / before, 1 / canvas.measures["canvas_scale"])
     centres = [p.affines["dce"] @ [*(np.argwhere(p.mask).mean(axis=0)), 1] for p in (canvas, as_paper)]
     assert np.allclose(*centres, atol=1.5)
+
+
+def test_dwi_and_t2_tell_when_they_shrank(patient: PhantomExam, as_paper: Prepared) -> None:
+    """Each has a canvas and a crop of its own; what fits says nothing, what is missing neither."""
+    assert set(as_paper.measures) == {"mask_volume_ml", "mask_fraction", "phases", "canvas_scale"}
+    tight = dataclasses.replace(SMALL_PAPER, dwi_canvas=(52, 72, 32), t2_canvas=(64, 64, 24))
+    measures = prepare(patient.inputs, tight).measures
+    assert measures["canvas_scale"] == 1
+    for sequence in ("dwi", "t2"):
+        longest = as_paper.boxes[sequence].size[0]
+        assert measures[f"canvas_scale_{sequence}"] == pytest.approx(tight.canvas(sequence)[0] / longest)
+    assert "canvas_scale_t2" not in prepare({"dce": patient.dce, "dwi": patient.inputs["dwi"]}, tight).measures
 
 
 @pytest.mark.parametrize("sequence", ["dwi", "t2"])

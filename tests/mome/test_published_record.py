@@ -108,13 +108,21 @@ def test_the_plain_form_agrees(small: Mome) -> None:
 
 
 @pytest.mark.slow
-def test_all_seven_combinations_at_the_size_of_the_paper() -> None:
-    """290 million parameters, 4481 tokens. What one sequence costs is computed once for all seven."""
+def test_the_size_of_the_paper() -> None:
+    """290 million parameters, 4481 tokens: all seven combinations, sharing what one sequence costs, and a gradient."""
     network = published.network("paper", copies="untied")
     volumes = published.inputs(network.config, 0.02)
-    with torch.inference_mode():
-        found = coalition_logits(network, {s: network.prefix(s, v) for s, v in volumes.items()})
+    with torch.no_grad():
+        prefixes = {s: network.prefix(s, v) for s, v in volumes.items()}
+        found = coalition_logits(network, prefixes)
     assert len(found) == 7
     for record in records("paper"):
         logits = found[tuple(s for s in SEQUENCES if s in record["sequences"])]
         assert (logits[0] - torch.tensor(record["logits"])).abs().max() < TOLERANCE
+    network.checkpointing = True
+    dce = volumes["dce"].requires_grad_()
+    network.fuse({**prefixes, "dce": network.prefix("dce", dce)})[0, 1].backward()
+    assert dce.grad is not None
+    assert float(dce.grad.double().norm()) == pytest.approx(
+        published.RECORD["paper"]["gradients"]["0.02"]["dce"]["l2"], rel=1e-3
+    )

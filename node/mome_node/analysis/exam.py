@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,17 +25,20 @@ def used(study: Study, grouped: Mapping[str, Any], sequences: Sequence[str]) -> 
     return tuple(_input(study, grouped, role) for role in sequences)
 
 
-def missing(card: ModelCard, seen: Sequence[str], problems: Sequence[Problem]) -> tuple[InputMissing, ...]:
-    """The sequences that the model can use and did not see, each with its reason."""
-    absent = [role.name for role in card.roles if role.name not in seen]
+def missing(
+    card: ModelCard, offered: Collection[str], seen: Collection[str], problems: Sequence[Problem]
+) -> tuple[InputMissing, ...]:
+    """The sequences that the model can use and did not see, each with its reason; `offered`: given to the model."""
     by_code = {problem.code: problem.message for problem in problems}
-    return tuple(
-        InputMissing(
-            role,
-            next((by_code[code] for code in NOT_USED.get(role, ()) if code in by_code), "Not found among the series."),
+
+    def reason(role: str) -> str:
+        if role in offered:
+            return "Left out by the model: it does not lie over the breasts, or its geometry or values are unusable."
+        return next(
+            (by_code[code] for code in NOT_USED.get(role, ()) if code in by_code), "Not found among the series."
         )
-        for role in absent
-    )
+
+    return tuple(InputMissing(role.name, reason(role.name)) for role in card.roles if role.name not in seen)
 
 
 def rejected(grouped: Mapping[str, Any]) -> tuple[SeriesRejected, ...]:
