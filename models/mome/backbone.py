@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import weights
 from .card import backbone_card
-from .checkpoints import layout, read_checkpoint, shapes, single, unwrapped
+from .checkpoints import layout, named, read_checkpoint, shapes, single, unwrapped
 from .config import NetworkConfig
 from .network import Mome, is_backbone
 from .weights import BACKBONE, WeightsError, check_tensors, in_group_a, shapes_in, shapes_of, tensors_in
@@ -45,7 +45,7 @@ def import_backbone(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         tensors = from_timm(tensors)
     wanted = backbone_shapes(NetworkConfig())
     taken = {name: tensor for name, tensor in tensors.items() if name in wanted}
-    check_tensors("The BEiT-3 checkpoint", wanted, shapes(taken))
+    check_tensors("The checkpoint", wanted, shapes(taken), "The checkpoint is not the whole of BEiT-3 base.")
     return {name: single(name, taken[name]) for name in wanted}
 
 
@@ -73,15 +73,17 @@ def from_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 # ------------------------------------------------------------------ files
 def import_file(path: Path, out: Path) -> tuple[str, list[str]]:
     """Write a backbone file from a BEiT-3 checkpoint: its SHA-256, and what of the checkpoint stays out."""
-    checkpoint = read_checkpoint(path)
-    taken, there = import_backbone(checkpoint), unwrapped(checkpoint)
+    with named(path):
+        there = unwrapped(read_checkpoint(path))
+        taken = import_backbone(there)
     card = backbone_card({"file": path.name, "sha256": weights.sha256(path)})
     return save(out, taken, card), [n for n in there if n not in taken and not n.startswith("blocks.")]
 
 
 def is_foundation(path: Path) -> bool:
-    """Whether a checkpoint file is BEiT-3; raises WeightsError where it cannot be read."""
-    return layout(unwrapped(read_checkpoint(path))) in ("beit3", "timm")
+    """Whether a checkpoint file is BEiT-3; raises WeightsError that names the file where it cannot be read."""
+    with named(path):
+        return layout(unwrapped(read_checkpoint(path))) in ("beit3", "timm")
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -12,10 +13,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .weights import METADATA, WeightsError, is_finite
+from .weights import MAX_HEADER_BYTES, METADATA, WeightsError, is_finite
 
-PICKLED = (".th", ".pt", ".pth")
+PICKLED = (b"PK\x03\x04", b"\x80")  # first bytes of torch.save's files, today's and those of before 2020
 TOP_KEYS = ("state_dict", "model", "module")  # MOME; BEiT-3; wrapped for several GPUs
+PREFIXES = ("module.", "_orig_mod.")  # trained on several GPUs; compiled
 Layout: TypeAlias = Literal["mome", "beit3", "timm"]
 SIGNS: Mapping[Layout, str] = {
     "mome": r"beit3\.(dce|dwi|t2)_embed\.",
@@ -25,28 +27,55 @@ SIGNS: Mapping[Layout, str] = {
 """Names that only checkpoints of a layout have; the first layout that fits counts."""
 
 
-def read_checkpoint(path: Path) -> Mapping[str, Any]:
-    """What a .safetensors, .th, .pt or .pth file holds; code in it is never run. Tensors stay mapped to the file.
+class Beside:
+    """Stands where a training saved options or a best value beside the tensors: nothing of that is built or kept."""
 
-    Raises WeightsError where the file is missing, damaged, of another format, or holds more than plain values.
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+HARMLESS = ("argparse.Namespace", "numpy.dtype", "numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")
+"""What a pickle may name besides tensors and plain values; the last as numpy 1 called it."""
+STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(Beside, name) for name in HARMLESS]
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """What a file of safetensors or of torch.save holds, whatever its suffix. Tensors stay mapped to the file.
+
+    Code in it is never run. Raises WeightsError where the file is missing, damaged, of another format, or holds more
+    than tensors, plain values and the options of a training.
     """
     if not path.is_file():
         raise WeightsError(f"There is no checkpoint at {path}.")
-    if path.suffix == ".safetensors":
+    with path.open("rb") as file:
+        first = file.read(9)
+    if first[8:] == b"{" and int.from_bytes(first[:8], "little") <= MAX_HEADER_BYTES:
         return read_safetensors(path)
-    if path.suffix not in PICKLED:
-        raise WeightsError(f"{path.name} is of no known format: .safetensors, {', '.join(PICKLED)}.")
+    if not first.startswith(PICKLED):
+        raise WeightsError(f"{path.name} is of no known format: neither safetensors nor written by torch.save.")
+    mapped = zipfile.is_zipfile(path) and path.suffix != ".safetensors"  # torch.load goes by that name, not by content
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with path.open("rb") as file, torch.serialization.safe_globals(STAND_INS):
+            found = torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged or hostile pickle ends in whatever it meets first
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"more than tensors and plain values ({named[1]})" if named else "no tensors that can be read safely"
+        culprit = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"more than tensors and plain values ({culprit[1]})" if culprit else "no tensors that can be read safely"
         raise WeightsError(
             f"{path.name} was not opened: it holds {what}. Ask for the state dictionary alone, best as .safetensors."
         ) from error
     if not isinstance(found, Mapping):
         raise WeightsError(f"{path.name} holds no state dictionary.")
     return found
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """What is wrong with a checkpoint is said with the name of its file."""
+    try:
+        yield
+    except WeightsError as error:
+        raise error.of(path.name) from error
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -59,15 +88,18 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path.name} is cut short or damaged: {error}.") from error
 
 
-def unwrapped(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dictionary of a checkpoint: without what was saved beside it, without the prefix `module.`."""
+def unwrapped(checkpoint: object) -> dict[str, Tensor]:
+    """The state dictionary of a checkpoint: without what was saved beside it, without the prefixes of a training."""
+    if not isinstance(checkpoint, Mapping):
+        raise WeightsError(f"The checkpoint is no state dictionary: it is of the type {type(checkpoint).__name__}.")
     found = next((checkpoint[k] for k in TOP_KEYS if isinstance(checkpoint.get(k), Mapping)), checkpoint)
     other = [str(name) for name, value in found.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
     if other or not found:
         raise WeightsError(f"The checkpoint is no state dictionary: {', '.join(other[:3]) or 'it is empty'}.")
-    if all(name.startswith("module.") for name in found):
-        return {name.removeprefix("module."): tensor for name, tensor in found.items()}
-    return dict(found)
+    tensors = dict(found)
+    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), ""):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def layout(tensors: Mapping[str, Tensor]) -> Layout | None:
@@ -79,6 +111,8 @@ def single(name: str, tensor: Tensor) -> Tensor:
 
     Raises WeightsError where it is no plain tensor of floating-point numbers, or holds values that are not numbers.
     """
+    if tensor.is_meta:
+        raise WeightsError(f"The checkpoint holds shapes without values: tensors on the device meta ({name}).")
     if not tensor.is_floating_point() or tensor.layout is not torch.strided:
         raise WeightsError(f"The checkpoint holds something else than floating-point numbers ({name}).")
     converted = tensor.detach().to("cpu", torch.float32)

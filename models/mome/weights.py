@@ -15,12 +15,12 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from .config import NetworkConfig, PreprocessingConfig, Sequence, Size, from_json
+from .config import SEQUENCES, NetworkConfig, PreprocessingConfig, Sequence, Size, from_json
 from .tasks import TASKS, TaskName
 
 if TYPE_CHECKING:
@@ -35,10 +35,24 @@ MODEL, BACKBONE = "model", "backbone"  # kinds of files
 GROUP_IN_NAME = re.compile(r"\.[ABC]\.")
 Dtype: TypeAlias = Literal["float16", "float32"]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+Names: TypeAlias = tuple[str, ...]
+NAMED = 10  # tensors of each kind that a message names
 
 
 class WeightsError(ValueError):
-    """A weights file that must not be used: altered, incomplete, or of another network."""
+    """A weights file that must not be used: altered, incomplete, or of another network.
+
+    `missing`, `unexpected` and `misshapen` name all tensors that do not fit; the message names the first of them.
+    """
+
+    def __init__(self, message: str, *, missing: Names = (), unexpected: Names = (), misshapen: Names = ()) -> None:
+        super().__init__(message)
+        self.missing, self.unexpected, self.misshapen = missing, unexpected, misshapen
+
+    def of(self, file: str) -> WeightsError:
+        """The same about a file, which is named where the message says "The checkpoint"."""
+        message = str(self).replace("The checkpoint", file)
+        return WeightsError(message, missing=self.missing, unexpected=self.unexpected, misshapen=self.misshapen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +72,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def verify(path: Path) -> str:
+def verify(path: str | Path) -> str:
     """The file's SHA-256; raises WeightsError where the hash noted beside it is another one, or no file is there."""
+    path = Path(path)
     if not path.is_file():
         raise WeightsError(f"There are no weights at {path}.")
     found, note = sha256(path), note_of(path)
@@ -74,8 +89,9 @@ def note_of(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(path: str | Path) -> dict[str, Any]:
     """What the header says, of every kind of file; raises WeightsError for an altered file or a foreign one."""
+    path = Path(path)
     digest = verify(path)
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
@@ -97,8 +113,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return said
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: str | Path) -> Header:
     """Configurations and card of networks, without torch; raises WeightsError for any other or an altered file."""
+    path = Path(path)
     said = read_metadata(path)
     if said.get("kind", MODEL) == BACKBONE:
         raise WeightsError(
@@ -107,7 +124,7 @@ def read_header(path: Path) -> Header:
         )
     try:
         tasks = said.get("tasks", {"malignancy": 0})
-        return Header(
+        header = Header(
             network=from_json(NetworkConfig, {"shared_backbone": False} | said["network"]),  # older files do not say
             preprocessing=from_json(PreprocessingConfig, said["preprocessing"]),
             card=said["card"],
@@ -115,9 +132,23 @@ def read_header(path: Path) -> Header:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path.name} is of another version: its network or preprocessing is unknown.") from error
+    if disagreement := disagreement_of(header.network, header.preprocessing):
+        raise WeightsError(f"{path.name} contradicts itself: {disagreement}.")
+    return header
 
 
-def read_card(path: Path) -> dict[str, Any]:
+def disagreement_of(network: NetworkConfig, preprocessing: PreprocessingConfig) -> str:
+    """Where the preprocessing makes other volumes than the network takes; empty where they agree."""
+    sizes = {f"{s}_canvas": (network.canvas(s), preprocessing.canvas(s)) for s in SEQUENCES}
+    there = {**sizes, "channels of the DCE": (network.dce_channels, preprocessing.channels)}
+    return "; ".join(
+        f"{name} of the network {wanted}, of the preprocessing {made}"
+        for name, (wanted, made) in there.items()
+        if wanted != made
+    )
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
     """The card, also that of a backbone, without torch; errors as `read_metadata`."""
     card: dict[str, Any] = read_metadata(path)["card"]
     return card
@@ -134,10 +165,13 @@ def save(
 ) -> str:
     """Write the network of malignancy, or those of several tasks, with everything that belongs to them; the SHA-256.
 
-    Raises ValueError for networks of different configurations, and where the card's targets are not these tasks.
+    Raises ValueError for networks of different configurations, for a preprocessing that makes other volumes than they
+    take, and where the card's targets are not these tasks.
     """
     family: Mapping[TaskName, Mome] = networks if isinstance(networks, Mapping) else {"malignancy": networks}
     check_family(family, card)
+    if disagreement := disagreement_of(family["malignancy"].config, preprocessing):
+        raise ValueError(f"Network and preprocessing of one file must agree: {disagreement}.")
     tensors: dict[str, Tensor] = {}
     counts: dict[TaskName, int] = {}
     for task in (task for task in TASKS if task in family):
@@ -206,22 +240,22 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
 
 
 # ------------------------------------------------------------------ reading
-def load(path: Path, device: str = "cpu") -> tuple[Mome, Header]:
+def load(path: str | Path, device: str = "cpu") -> tuple[Mome, Header]:
     """The network of malignancy in single precision, in evaluation mode, without gradients, and the file's header.
 
     Raises WeightsError for an altered file, for missing, unexpected or misshapen tensors, for values not finite.
     """
     header = read_header(path)
-    return read_networks(path, header, ["malignancy"], device)["malignancy"], header
+    return read_networks(Path(path), header, ["malignancy"], device)["malignancy"], header
 
 
-def load_family(path: Path, device: str = "cpu") -> tuple[dict[TaskName, Mome], Header]:
+def load_family(path: str | Path, device: str = "cpu") -> tuple[dict[TaskName, Mome], Header]:
     """The networks of all tasks in the file, malignancy first; otherwise as `load`.
 
     Tensors that are equal are one object: a further task costs the memory of what differs, without the backbone.
     """
     header = read_header(path)
-    return read_networks(path, header, list(header.tasks), device), header
+    return read_networks(Path(path), header, list(header.tasks), device), header
 
 
 def read_networks(path: Path, header: Header, tasks: list[TaskName], device: str) -> dict[TaskName, Mome]:
@@ -307,21 +341,32 @@ def in_group_a(name: str) -> str:
     return GROUP_IN_NAME.sub(".A.", name, count=1)
 
 
-def check_tensors(name: str, wanted: Shapes, found: Shapes) -> None:
-    """Raises WeightsError that names the first tensors that are missing, unexpected or of another shape."""
-    problems = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - wanted.keys()),
-        "of another shape": sorted(n for n in wanted.keys() & found.keys() if wanted[n] != found[n]),
-    }
-    said = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in problems.items() if names]
+def check_tensors(name: str, wanted: Shapes, found: Shapes, words: str = "") -> None:
+    """Raises WeightsError that names the tensors that are missing, unexpected or of another shape.
+
+    `words`: a sentence that says better than "does not fit" what `name` is.
+    """
+    missing, unexpected = tuple(sorted(wanted.keys() - found.keys())), tuple(sorted(found.keys() - wanted.keys()))
+    misshapen = tuple(sorted(n for n in wanted.keys() & found.keys() if wanted[n] != found[n]))
+    differ = [f"{n}: {found[n]}, wanted {wanted[n]}" for n in misshapen]
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": differ}
+    said = [f"{len(names)} {kind} ({first_of(names)})" for kind, names in kinds.items() if names]
     if said:
-        raise WeightsError(f"{name} does not fit its network; tensors {'; '.join(said)}.")
+        message = f"{words or f'{name} does not fit its network.'} Tensors: {'; '.join(said)}."
+        raise WeightsError(message, missing=missing, unexpected=unexpected, misshapen=misshapen)
+
+
+def first_of(names: Collection[str]) -> str:
+    further = len(names) - NAMED
+    return ", ".join([*names][:NAMED]) + (f" and {further} more" if further > 0 else "")
 
 
 # ------------------------------------------------------------------ of others
-def import_reference(state_dict: Mapping[str, Any], *, sizes: Mapping[Sequence, Size] | None = None) -> Mome:
+def import_reference(
+    state_dict: Mapping[str, Any], *, sizes: Mapping[Sequence, Size] | None = None, copy: bool = True
+) -> Mome:
     """The network of a checkpoint of the published code, `mome.importing.import_reference`."""
+    from .importing import PAPER_SIZES
     from .importing import import_reference as imported
 
-    return imported(state_dict) if sizes is None else imported(state_dict, sizes=sizes)
+    return imported(state_dict, sizes=PAPER_SIZES if sizes is None else sizes, copy=copy)

@@ -5,6 +5,7 @@ tests/data/published_tensors.json lists what published checkpoints hold. Values 
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import pickle
@@ -14,13 +15,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
 from mome import backbone
-from mome.card import CONTRAST_LIMITS
+from mome.card import IMPORTED_LIMITS
 from mome.checkpoints import read_checkpoint
 from mome.cli import main
 from mome.config import DEMONSTRATION, PAPER_PREPROCESSING, NetworkConfig, PreprocessingConfig, Sequence, Size
@@ -32,6 +34,7 @@ from mome.weights import (
     load,
     load_family,
     read_card,
+    read_header,
     save,
     sha256,
     shapes_of,
@@ -129,10 +132,11 @@ def test_equal_backbones_are_held_once_and_the_logits_stay() -> None:
         lambda tensors: {"model": tensors},
         lambda tensors: {"module": tensors},
         lambda tensors: {f"module.{name}": tensor for name, tensor in tensors.items()},
+        lambda tensors: {"model": {f"_orig_mod.module.{name}": tensor for name, tensor in tensors.items()}},
         lambda tensors: {n: t if is_backbone(n) else t.to(torch.bfloat16) for n, t in tensors.items()},
         lambda tensors: {n: t if is_backbone(n) else t.double() for n, t in tensors.items()},
     ],
-    ids=["state_dict", "model", "module", "prefix", "bfloat16", "float64"],
+    ids=["state_dict", "model", "module", "prefix", "compiled", "bfloat16", "float64"],
 )
 def test_a_checkpoint_is_found_inside_what_was_saved_around_it(mome: Tensors, wrap: Callable[[Tensors], Any]) -> None:
     """Training saves an epoch and an optimiser beside it, several GPUs a prefix, a small disk another width."""
@@ -179,7 +183,7 @@ def with_(name: str, tensor: torch.Tensor) -> Callable[[Tensors], Tensors]:
         (without("beit3.dce_embed.cls_token"), r"1 missing \(beit3.dce_embed.cls_token\)"),
         (without("beit3.encoder.layers.3.ffn.B.fc1.bias"), r"1 missing \(beit3.encoder.layers.3.ffn.B.fc1.bias\)"),
         (with_("tail.weight", torch.zeros(1)), r"1 unexpected \(tail.weight\)"),
-        (with_("fc_norm.bias", torch.zeros(767)), r"1 of another shape \(fc_norm.bias\)"),
+        (with_("fc_norm.bias", torch.zeros(767)), r"1 of another shape \(fc_norm.bias: \(767,\), wanted \(768,\)\)"),
         (with_("fc_norm.bias", torch.tensor([0.0] * 767 + [float("nan")])), r"not numbers \(fc_norm.bias\)"),
         (with_("fc_norm.bias", torch.tensor([float("-inf")] + [0.0] * 767)), r"not numbers \(fc_norm.bias\)"),
         (with_("fc_norm.bias", torch.full((768,), 1e300, dtype=torch.float64)), r"not numbers \(fc_norm.bias\)"),
@@ -195,6 +199,16 @@ def with_(name: str, tensor: torch.Tensor) -> Callable[[Tensors], Tensors]:
         ),
         (lambda _: filled(listed("beit3", "AB")), "the foundation model BEiT-3"),
         (lambda _: filled(listed("timm")), "the foundation model BEiT-3"),
+        (with_("head.weight", torch.zeros(4, 768)), r"\(head.weight: \(4, 768\), wanted \(2, 768\)\)"),
+        (with_("beit3.dce_embed.stem.1.weight", torch.zeros(64)), r"1 unexpected \(beit3.dce_embed.stem.1.weight\)"),
+        (with_("fc_norm.weight", torch.zeros(1024)), r"\(fc_norm.weight: \(1024,\), wanted \(768,\)\)"),
+        (
+            with_("beit3.encoder.embed_positions.A.weight", torch.zeros(770, 768)),
+            r"--dce WxHxD.*\(beit3.encoder.embed_positions.A.weight: \(770, 768\), wanted \(3074, 768\)\)",
+        ),
+        (with_("fc_norm.bias", torch.zeros(768, device="meta")), r"shapes without values.*\(fc_norm.bias\)"),
+        (lambda _: None, "no state dictionary: it is of the type NoneType"),
+        (lambda tensors: [*tensors.items()], "no state dictionary: it is of the type list"),
         (lambda _: {"conv1.weight": torch.zeros(1)}, "not of MOME: its 1 tensors are conv1.weight"),
         (lambda _: {"epoch": 3, "state_dict": {}}, "it is empty"),
     ],
@@ -205,9 +219,40 @@ def test_what_does_not_fit_is_refused_by_name(mome: Tensors, change: Callable[[T
         import_reference(change(mome))
 
 
-def test_sizes_that_the_tokenizers_do_not_divide_are_refused(mome: Tensors) -> None:
-    with pytest.raises(ValueError, match="multiples of 16"):
-        import_reference(mome, sizes={"dce": (96, 64, 40)})
+def test_of_many_tensors_the_first_are_said_and_all_are_there(mome: Tensors) -> None:
+    """A message of 600 names is not read; a program that asks gets them."""
+    mome = {name: tensor for name, tensor in mome.items() if not name.startswith("beit3.encoder.layers.3.")}
+    mome |= {"fc_norm.weight": torch.zeros(1024), "tail.weight": torch.zeros(1)}
+    with pytest.raises(WeightsError) as refused:
+        import_reference(mome)
+    gone = sorted(name for name in listed("mome", "ABC") if name.startswith("beit3.encoder.layers.3."))
+    assert refused.value.missing == tuple(gone)
+    assert refused.value.unexpected == ("tail.weight",)
+    assert refused.value.misshapen == ("fc_norm.weight",)
+    said = str(refused.value)
+    assert gone[9] in said
+    assert gone[10] not in said
+    assert f"and {len(gone) - 10} more" in said
+    assert pickle.loads(pickle.dumps(refused.value)).missing == tuple(gone)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"dce": (96, 64, 40)}, {"dce": (96, 64)}, {"t1": (96, 64, 32)}, {"t2": "384x256x48"}, (96, 64, 32)]
+)
+def test_sizes_that_the_tokenizers_do_not_divide_are_refused(mome: Tensors, sizes: Any) -> None:
+    with pytest.raises(WeightsError, match="multiples of 16"):
+        import_reference(mome, sizes=sizes)
+
+
+def test_a_network_does_not_change_with_the_checkpoint_it_came_from(mome: Tensors) -> None:
+    """A training that goes on with the same tensors would change the scores of the network that was taken from it."""
+    mome["head.bias"] = torch.zeros(2)
+    network, view = import_reference(mome), import_reference(mome, copy=False)
+    mome["head.bias"] += 1
+    assert torch.equal(network.head.bias, torch.zeros(2))
+    assert torch.equal(view.head.bias, torch.ones(2)), "without a copy, on purpose"
+    theirs = {tensor.data_ptr() for tensor in mome.values()}
+    assert not theirs & {tensor.data_ptr() for tensor in network.state_dict().values()}
 
 
 # ------------------------------------------------------------------ BEiT-3
@@ -286,15 +331,38 @@ def test_damaged_and_unknown_files_are_refused(tmp_path: Path, suffix: str) -> N
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("name", ["model.th", "model.TH", "model.ckpt", "model.bin", "model", "model.safetensors"])
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
-def test_tensors_are_read_from_every_format(tmp_path: Path, form: str) -> None:
-    """`torch.save` of today, of before 2020, and safetensors."""
-    path, tensors = tmp_path / ("model.safetensors" if form == "safetensors" else "model.th"), {"a": torch.arange(3.0)}
+def test_tensors_are_read_from_every_format(tmp_path: Path, form: str, name: str) -> None:
+    """`torch.save` of today, of before 2020, and safetensors; what a file is called says nothing."""
+    path, tensors = tmp_path / name, {"a": torch.arange(3.0)}
     if form == "safetensors":
         save_file(tensors, path)
     else:
         torch.save(tensors, path, _use_new_zipfile_serialization=form == "zip")
     assert torch.equal(read_checkpoint(path)["a"], tensors["a"])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_options_and_best_values_beside_the_tensors_do_no_harm(tmp_path: Path, zipped: bool) -> None:
+    """Trainings save their command line and their best AUC, often as a number of numpy, of today's or an old one."""
+    path = tmp_path / "model.th"
+    beside = {"args": argparse.Namespace(lr=1e-4, size=[384, 256], seed=np.int64(3)), "best": np.float64(0.91)}
+    torch.save({"state_dict": {"a": torch.arange(3.0)}, **beside}, path, _use_new_zipfile_serialization=zipped)
+    if not zipped:
+        path.write_bytes(path.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    allowed = torch.serialization.get_safe_globals()
+    assert torch.equal(read_checkpoint(path)["state_dict"]["a"], torch.arange(3.0))
+    assert not [known for known in torch.serialization.get_safe_globals() if known not in allowed], (
+        "for this file alone"
+    )
+
+
+@pytest.mark.parametrize("beside", [np.zeros(2), Path("a"), np.random.default_rng])
+def test_nothing_else_is_allowed_beside_the_tensors(tmp_path: Path, beside: Any) -> None:
+    torch.save({"state_dict": {"a": torch.arange(3.0)}, "extra": beside}, tmp_path / "model.th")
+    with pytest.raises(WeightsError, match=r"more than tensors and plain values"):
+        read_checkpoint(tmp_path / "model.th")
 
 
 def test_a_file_of_ours_is_not_imported_again(tmp_path: Path) -> None:
@@ -339,9 +407,7 @@ def test_an_imported_card_claims_nothing(family_file: Path) -> None:
     assert card["status"] == "imported weights, preprocessing unverified, not evaluated; not for clinical use"
     assert card["evaluated_on_patients"] is False
     assert [card[key] for key in ("operating_points", "evaluated_range")] == [[], {}]
-    assert (
-        card["quality_limits"] == CONTRAST_LIMITS
-    )  # without proof of contrast there is no score, whatever the weights
+    assert card["quality_limits"] == IMPORTED_LIMITS, "without proof of contrast there is no score"
     assert card["origin"]["tnbc"] == {"file": "tnbc.th", "sha256": sha256(family_file.with_name("tnbc.th"))}
     assert [target["name"] for target in card["targets"]] == ["malignancy", "tnbc"]
     assert card["weights_sha256"] == sha256(family_file)
@@ -406,8 +472,78 @@ def test_weights_are_no_backbone(tmp_path: Path) -> None:
         backbone.start_from(Mome(DEMONSTRATION), path)
 
 
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    """A checkpoint of which there is one tensor in memory; imported, it is refused."""
+    torch.save({"state_dict": {"beit3.dce_embed.cls_token": torch.zeros(1)}}, tmp_path / "model.th")
+    return tmp_path / "model.th"
+
+
+def test_the_command_needs_no_name_to_write_to(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And takes the canvases that it is told, to the network and to its preprocessing alike."""
+    canvases: dict[Sequence, Size] = {"dce": (96, 64, 32), "dwi": (64, 32, 32), "t2": (96, 64, 48)}
+
+    def untrained(_: Path, sizes: dict[Sequence, Size]) -> Mome:
+        config = {**dataclasses.asdict(DEMONSTRATION), **{f"{s}_canvas": size for s, size in sizes.items()}}
+        return Mome(NetworkConfig(**config))
+
+    monkeypatch.setattr("mome.importing.import_file", untrained)
+    options = [part for s, size in canvases.items() for part in (f"--{s}", "x".join(map(str, size)))]
+    result = mome_weights("import", short, *options)
+    assert result.exit_code == 0, result.output
+    header = read_header(short.with_suffix(".safetensors"))
+    for sequence, size in canvases.items():
+        assert header.network.canvas(sequence) == header.preprocessing.canvas(sequence) == size
+    assert header.preprocessing == dataclasses.replace(
+        PAPER_PREPROCESSING, **{f"{s}_canvas": size for s, size in canvases.items()}
+    )
+    assert header.card["preprocessing"]["hash"] == header.preprocessing.hash()
+
+
+def test_the_command_overwrites_no_checkpoint(short: Path, tmp_path: Path) -> None:
+    before = short.read_bytes()
+    for arguments in ((short, "--out", short), (tmp_path / "other.th", "--pcr", short, "--out", short)):
+        result = mome_weights("import", *arguments)
+        assert result.exit_code == 1
+        assert "model.th is the checkpoint itself and is not overwritten" in result.output
+    named = short.rename(tmp_path / "model.safetensors")
+    result = mome_weights("import", named)
+    assert result.exit_code == 1
+    assert "model.safetensors is there already" in result.output
+    assert named.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--dce", "384x256"], "'384x256' is not WxHxD"),
+        (["--t2", "384x256x40"], "multiples of 16"),
+    ],
+)
+def test_canvases_that_mean_nothing_are_refused(short: Path, options: list[str], said: str) -> None:
+    result = mome_weights("import", short, *options)
+    assert result.exit_code != 0
+    assert said in result.output
+    assert not short.with_suffix(".safetensors").exists()
+
+
+def test_the_command_says_which_canvas_it_must_be_told(mome: Tensors, tmp_path: Path) -> None:
+    """Nothing is inferred: 768 positions are those of many canvases."""
+    mome["beit3.encoder.embed_positions.C.weight"] = torch.zeros(1, 1).expand(768, 768)
+    torch.save(mome, tmp_path / "small.th")
+    result = mome_weights("import", tmp_path / "small.th")
+    assert result.exit_code == 1
+    assert "small.th was trained at another size: T2 of 384 x 256 x 48 has 1152 positions" in result.output
+    assert "--t2 WxHxD" in result.output
+    assert not (tmp_path / "small.safetensors").exists()
+
+
 def test_the_command_names_the_file_at_fault(tmp_path: Path) -> None:
     """Of three checkpoints given, which one?"""
+    torch.save({"best": 0.9}, tmp_path / "empty.th")
+    result = mome_weights("import", tmp_path / "empty.th")
+    assert result.exit_code == 1
+    assert "empty.th is no state dictionary: best" in result.output
     torch.save({"state_dict": {"conv1.weight": torch.zeros(1)}}, tmp_path / "other.th")
     result = mome_weights("import", tmp_path / "other.th", "--out", tmp_path / "out.safetensors")
     assert result.exit_code == 1
@@ -416,4 +552,6 @@ def test_the_command_names_the_file_at_fault(tmp_path: Path) -> None:
     result = mome_weights("import", tmp_path / "beit3.th", "--pcr", tmp_path / "other.th", "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "beit3.th is BEiT-3" in result.output
+    result = mome_weights("import", tmp_path / "beit3.th", "--dce", "96x64x32", "--out", tmp_path / "out")
+    assert "beit3.th is BEiT-3, a backbone without canvases" in result.output
     assert not [*tmp_path.glob("out*")]

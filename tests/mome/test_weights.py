@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from mome.weights import (
     load,
     load_family,
     read_card,
+    read_header,
     save,
     sha256,
     verify,
@@ -87,7 +89,7 @@ def test_an_altered_file_is_refused(saved: Path) -> None:
     [
         ("missing", r"1 missing \(head.weight\)"),
         ("unexpected", r"1 unexpected \(tail.weight\)"),
-        ("shape", r"1 of another shape \(head.weight\)"),
+        ("shape", r"1 of another shape \(head.weight: \(3, 96\), wanted \(2, 96\)\)"),
         ("nan", r"not numbers \(head.bias\)"),
     ],
 )
@@ -274,6 +276,35 @@ def test_the_command_looks_at_all_tasks(family_file: Path, arguments: list[str],
     assert said in result.output
     rewritten(family_file, "further")
     assert CliRunner().invoke(main, ["weights", "verify", str(family_file)]).exit_code == 1
+
+
+OTHER_VOLUMES: list[tuple[dict[str, Any], str]] = [
+    ({"dce_canvas": (96, 48, 48)}, r"dce_canvas of the network \(96, 48, 32\), of the preprocessing \(96, 48, 48\)"),
+    ({"dwi_canvas": (48, 48, 32)}, "dwi_canvas of the network"),
+    ({"t2_canvas": (48, 96, 32)}, "t2_canvas of the network"),
+    ({"channels": 5}, "channels of the DCE of the network 6, of the preprocessing 5"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), OTHER_VOLUMES)
+def test_a_network_goes_with_its_own_preprocessing_alone(saved: Path, change: dict[str, Any], said: str) -> None:
+    """Else the first exam of a patient would be the first to show it, not the file."""
+    before, other = saved.read_bytes(), dataclasses.replace(PreprocessingConfig(), **change)
+    with pytest.raises(ValueError, match=said):
+        save(saved, Mome(DEMONSTRATION), other, {"name": "MOME"})
+    assert saved.read_bytes() == before
+    size = int.from_bytes(before[:8], "little")
+    entry = json.loads(json.loads(before[8 : 8 + size])["__metadata__"]["mome"])
+    entry["preprocessing"] |= change
+    saved.with_name(saved.name + ".sha256").unlink()
+    save_file({name: tensor.clone() for name, tensor in load_file(saved).items()}, saved, {"mome": json.dumps(entry)})
+    with pytest.raises(WeightsError, match=f"mine.safetensors contradicts itself: {said}"):
+        read_header(saved)
+
+
+def test_a_path_may_be_a_string(saved: Path) -> None:
+    assert verify(str(saved)) == read_header(str(saved)).card["weights_sha256"] == sha256(saved)
+    assert load(str(saved))[1] == load_family(str(saved))[1] == read_header(saved)
 
 
 def test_no_file_is_said_plainly(tmp_path: Path) -> None:
