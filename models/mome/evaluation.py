@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .coalitions import COALITIONS, Coalition, auroc, interval, probabilities
+from .coalitions import COALITIONS, Coalition, auroc, coalition_logits, interval, probabilities
 from .cohort import SEEDS, rows
 from .config import SEQUENCES
 from .model import MomeModel, load
@@ -69,8 +69,7 @@ def scored(
             with torch.inference_mode():
                 stacked = {s: torch.from_numpy(np.stack([a[s] for a in waiting])) for s in SEQUENCES}
                 prefixes = {s: network.prefix(s, volume) for s, volume in stacked.items()}
-                for coalition in COALITIONS:
-                    logits = network.fuse({s: prefixes[s] for s in coalition})
+                for coalition, logits in coalition_logits(network, prefixes).items():
                     found[coalition].append(probabilities(logits))
             waiting = []
         if progress:
@@ -86,14 +85,15 @@ def saliency_hits(model: MomeModel, *, n: int, seed: int, progress: Progress | N
     gaps = []
     for index in range(n):
         made = exam(seed + index, malignant=True)
-        (finding,) = model.predict(made.inputs)
+        finding = model.predict(made.inputs)[0]  # malignancy; further tasks have no pictures
         saliency, affine = finding.evidence["saliency"]
         w, h, d = saliency.shape
         hot = np.array(np.unravel_index(int(saliency.argmax()), saliency.shape))
         lesion = np.argwhere(made.lesion_share(affine, (w, h, d)) > 0.5)
         distance = float(np.abs(lesion - hot).max(axis=1).min()) if len(lesion) else np.inf
         inside, near = inside + (distance == 0), near + (distance <= 2)
-        gaps.append(finding.completeness_gap or 0.0)
+        if finding.completeness_gap is not None:
+            gaps.append(finding.completeness_gap)
         if progress:
             progress(index + 1, n)
     return {
