@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from mome.explanation import Attribution, integrated_gradients
 from mome.model import NOTHING_SHOWN, Finding, MomeModel, load
+from mome.network import Mome
 from mome.phantom import PhantomExam, exam
 from mome.refusal import Refused
 from mome.tasks import TASKS
@@ -114,6 +116,21 @@ def test_augmentation_and_numeric_type_are_part_of_how_a_score_was_made(cancer: 
     assert coarse.score == pytest.approx(finding.score, abs=0.02)
     assert coarse.score != finding.score
     assert coarse.evidence["saliency"][0].tobytes() == finding.evidence["saliency"][0].tobytes()
+
+
+def test_the_explanation_is_told_where_the_breasts_are(
+    model: MomeModel, cancer: PhantomExam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other preprocessing what lies outside the mask is not zero, and its edge would be explained as a detail."""
+    told: list[np.ndarray] = []
+
+    def noted(network: Mome, volumes: Any, *, region: np.ndarray) -> Attribution:
+        told.append(region)
+        return integrated_gradients(network, volumes, region=region, budget=2)
+
+    monkeypatch.setattr("mome.model.integrated_gradients", noted)
+    (found,) = model.predict(cancer.inputs)
+    assert np.array_equal(told[0], found.evidence["mask"][0] > 0.5)
 
 
 def test_unknown_ways_of_computing_are_refused_before_the_first_exam() -> None:

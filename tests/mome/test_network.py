@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mome.attention import GROUP
+from mome.coalitions import coalition_logits
 from mome.config import DEMONSTRATION, SEQUENCES, NetworkConfig
 from mome.network import Mome
 
@@ -84,6 +85,16 @@ def test_sparse_blocks_see_their_own_sequence_only(network: Mome, volumes: dict[
     prefixes = {s: network.prefix(s, v) for s, v in volumes.items()}
     together = network.fuse({"t2": prefixes["t2"], "dce": prefixes["dce"]})
     assert torch.allclose(together, network(dce=volumes["dce"], t2=volumes["t2"]), atol=1e-6)
+
+
+def test_combinations_that_share_their_parts_are_the_combinations(
+    network: Mome, volumes: dict[str, torch.Tensor]
+) -> None:
+    """The Shapley values rest on seven scores; each is that of a network that was shown these sequences only."""
+    found = coalition_logits(network, {s: network.prefix(s, v) for s, v in volumes.items()})
+    assert set(found) == set(subsets(SEQUENCES))
+    for part, logits in found.items():
+        assert torch.allclose(logits, network(**{s: volumes[s] for s in part}), atol=1e-5), part
 
 
 def test_every_token_of_a_soft_block_sees_every_sequence(network: Mome, volumes: dict[str, torch.Tensor]) -> None:

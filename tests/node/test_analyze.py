@@ -10,6 +10,7 @@ import jsonschema
 import pydicom
 import pytest
 
+from mome_node import pipeline
 from mome_node.analyze import Outcome, analyze_folder
 from mome_node.findings import Findings
 from mome_node.phantom import Written, write_study
@@ -214,3 +215,11 @@ def test_one_phase_alone_is_refused(written: Written, tmp_path: Path) -> None:
 def test_an_empty_folder_has_no_study(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     assert analyze_folder(tmp_path / "in", tmp_path / "out", SETTINGS, say=lambda _: None) == []
+
+
+def test_whatever_the_model_refuses_is_a_reason(tmp_path: Path) -> None:
+    """A code that is a warning of a T2 ends the analysis here; without it the report would name no reason."""
+    (tmp_path / "input.json").write_text(json.dumps({"problems": []}))
+    refused = {"refused": {"code": "GEOMETRY_IRREGULAR", "message": "The dynamic is tilted by 46 degrees."}}
+    (tmp_path / "prediction.json").write_text(json.dumps(refused))
+    assert [problem.code for problem in pipeline.refusals(tmp_path)] == ["GEOMETRY_IRREGULAR"]

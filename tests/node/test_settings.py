@@ -77,3 +77,13 @@ def test_every_key_of_the_example_is_a_key(tmp_path: Path) -> None:
     for line in live:
         assert tomllib.loads(line)
     assert set(tables) >= {"[receiver]", "[assembly]", "[model]", "[results]"}
+
+
+@pytest.mark.parametrize("change", [{"augmentation": "paper-6"}, {"numeric_type": "bfloat16"}, {"name": "another"}])
+def test_how_the_score_is_made_is_part_of_a_result_s_identity(change: dict[str, str]) -> None:
+    """Another score under the UID of the first would be dropped by an archive without a word."""
+    plain = settings.Settings()
+    changed = plain.model_copy(update={"model": plain.model.model_copy(update=change)})
+    faster = plain.model_copy(update={"model": plain.model.model_copy(update={"threads": 7})})
+    assert changed.result_shaping_hash() != plain.result_shaping_hash()
+    assert faster.result_shaping_hash() == plain.result_shaping_hash()
