@@ -28,7 +28,7 @@ IMPORTED_LIMITS = {**CONTRAST_LIMITS, "phases": {"low": 5.0, "high": 7.0}}
 An exam with another number is scored and marked; how long the phases last, the paper does not say for all centres."""
 QUALITY_LIMITS = {
     **CONTRAST_LIMITS,
-    "motion_mm": {"high": 1.5},
+    "motion_mm": {"high": 2.0},
     "fat_signal": {"high": 0.65},
     "fat_unevenness": {"high": 1.4},
     "mask_volume_ml": {"low": 250.0, "high": 2500.0},
