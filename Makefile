@@ -28,11 +28,11 @@ format: .venv/dev
 evaluate: .venv/run
 	$(BIN)/mome evaluate
 
-# The network at the paper's size against its plain form: ratios of one run (about 40 minutes on 2 cores).
+# The network at the paper's size against its plain form: ratios of one run (long: 20 gradients and an augmentation).
 bench-mome: .venv/run
 	$(BIN)/mome bench --size paper
 
-# One explained study at the paper's size: scores of all combinations, 20 gradients, peak memory (half an hour on 2 cores).
+# One explained study at the paper's size: scores of all combinations, 20 gradients, peak memory (47 minutes on 2 busy cores).
 bench-study: .venv/run
 	$(BIN)/mome bench --size paper --study --steps 20
 
