@@ -54,6 +54,8 @@ def images(spec: dict, key: str, criteria: dict) -> set[tuple[str, int | None]]:
     """(SOPInstanceUID, frame or None) of the blocks of a series that match."""
     series = next(s for s in spec["series"] if s["key"] == key)
     wanted, found, at = set(select(series, criteria)), set(), 0
+    if "frames" in series and len(wanted) == len(blocks(series)):
+        return {(uid(spec["id"], key, 0), None)}  # a whole object is named without its frames
     for i, block in enumerate(blocks(series)):
         for k in range(at, at + block["n"]):
             if i in wanted:

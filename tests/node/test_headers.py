@@ -17,9 +17,15 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.sequence import Sequence
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
-from mome_node.analysis import headers
+from mome_node.analysis import elements, headers
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
@@ -119,6 +125,18 @@ def test_private_floats_survive_an_implicit_transfer_syntax(tmp_path: Path) -> N
     ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     (study,) = read(tmp_path, ds)
     assert study.instances[0].attributes["PhilipsBValue"] == 800.0
+
+
+def test_a_private_block_that_cannot_be_read_loses_no_image(tmp_path: Path) -> None:
+    """A creator that is no text, a value that is no number, a CSA header of garbage: all of them are left out."""
+    ds = mr_image()
+    for element, vr, value in ((0x00190010, "UN", b"\xff\xfe\x80"), (0x0019100C, "UN", b"\x80")):
+        ds.add_new(element, vr, value)
+    ds.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x39, "UN", b"\xff\xff\xff")
+    ds.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", b"SV10B_value\0" + b"\xff" * 90)
+    (study,) = read(tmp_path, ds)
+    found = study.instances[0].attributes
+    assert (found["SeriesNumber"], found.get("SiemensBValue"), found.get("SiemensCSABValue")) == (4, None, None)
 
 
 def test_of_several_blocks_of_one_creator_the_first_with_a_value_counts(tmp_path: Path) -> None:
@@ -329,3 +347,166 @@ def test_two_contents_under_one_uid_are_made_known(tmp_path: Path) -> None:
     assert study.instances[0].attributes["EchoTime"] == 1.0
     assert conflict.path.name == "b.dcm"
     assert "1.2.1" in conflict.reason and "a.dcm" in conflict.reason and "b.dcm" in conflict.reason
+
+
+# ------------------------------------------------------------------ headers that are read while a study still comes
+def several(folder: Path) -> list[Path]:
+    """Files of every sort: images, one cut short, one that is no DICOM, one that is empty."""
+    contents = {f"{n}.dcm": as_bytes(mr_image(SOPInstanceUID=f"1.2.1.{n}", EchoTime="90.5")) for n in range(4)}
+    contents |= {"short.dcm": contents["0.dcm"][:-20], "other.dcm": b"no DICOM", "empty.dcm": b""}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in contents]
+
+
+def document(paths: list[Path], records: Path | None = None) -> tuple[list[str], list]:
+    studies, unusable = headers.read_files(paths, records)
+    return [headers.to_json(study) for study in studies], unusable
+
+
+def test_a_study_read_ahead_is_the_same_to_the_byte(tmp_path: Path) -> None:
+    """What the analysis sees must not depend on who read the files, nor on when: results carry its hash."""
+    paths, records = several(tmp_path), tmp_path / "headers.jsonl"
+    assert headers.read_ahead(paths[:2], records) == 2
+    assert headers.read_ahead(paths, records) == len(paths) - 2
+    assert document(paths, records) == document(paths)
+    assert document(paths[:1], records) == document(paths[:1])  # a record of a file that is not asked for is no image
+
+
+def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study of thousands of images is looked at again and again while it comes."""
+    paths, records = several(tmp_path), tmp_path / "headers.jsonl"
+    headers.read_ahead(paths, records)
+    expected = document(paths)
+    monkeypatch.setattr(headers, "_read", lambda path: pytest.fail(f"{path} is read again"))
+    assert headers.read_ahead(paths, records) == 0
+    assert document(paths, records) == expected
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    """Its record is that of other content."""
+    paths, records = several(tmp_path), tmp_path / "headers.jsonl"
+    headers.read_ahead(paths, records)
+    paths[0].write_bytes(as_bytes(mr_image(SOPInstanceUID="1.2.1.0", EchoTime="104.5")))
+    (study,), _ = headers.read_files(paths, records)
+    assert study.instances[0].attributes["EchoTime"] == 104.5
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_a_line_torn_by_a_crash_costs_that_line(tmp_path: Path, kept: float) -> None:
+    """What is added after it begins on a line of its own."""
+    paths, records = several(tmp_path), tmp_path / "headers.jsonl"
+    headers.read_ahead(paths[:3], records)
+    whole = records.read_bytes()
+    last = whole.rindex(b"\n")
+    records.write_bytes(whole[: last + 1 + int(kept * (len(whole) - last))])
+    headers.read_ahead(paths, records)
+    assert document(paths, records) == document(paths)
+
+
+def test_records_follow_their_folder(tmp_path: Path) -> None:
+    """A state folder that was moved or restored keeps what was read."""
+    paths, records = several(tmp_path), tmp_path / "headers.jsonl"
+    headers.read_ahead(paths, records)
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    assert headers.read_ahead([moved / path.name for path in paths], moved / records.name) == 0
+    (study,), _ = headers.read_files([moved / path.name for path in paths], moved / records.name)
+    assert study.instances[0].path.exists()
+
+
+def test_a_file_that_cannot_be_read_now_may_be_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that hangs, or no file descriptor left: nothing is recorded."""
+    paths, records = several(tmp_path), tmp_path / "headers.jsonl"
+    with monkeypatch.context() as patch:
+        patch.setattr(headers, "_instance", lambda *_: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        assert headers.read_ahead(paths[:2], records) == 0
+    assert headers.read_ahead([*paths[:2], tmp_path / "absent.dcm"], records) == 2
+
+
+# ------------------------------------------------------------------ frames of multi-frame objects
+def multi_frame(frames: int = 5) -> Dataset:
+    """An Enhanced MR object whose frames differ in position, time and b-value."""
+    ds = mr_image(SOPClassUID="1.2.840.10008.5.1.4.1.1.4.1", NumberOfFrames=frames)
+
+    def group(**attributes: object) -> Sequence:
+        inner = Dataset()
+        for keyword, value in attributes.items():
+            setattr(inner, keyword, value)
+        return Sequence([inner])
+
+    ds.SharedFunctionalGroupsSequence = group(PixelMeasuresSequence=group(PixelSpacing=[1.5, 1.5], SliceThickness=2))
+    items = []
+    for n in range(frames):
+        item = Dataset()
+        item.PlanePositionSequence = group(ImagePositionPatient=[-170.5, -170.5, 2.0 * n])
+        item.FrameContentSequence = group(FrameAcquisitionDateTime=f"2026010110000{n}", DimensionIndexValues=[1, n + 1])
+        item.MRDiffusionSequence = group(
+            DiffusionBValue=800.0,
+            DiffusionGradientDirectionSequence=group(DiffusionGradientOrientation=[1.0, 0.0, 0.0]),
+        )
+        item.FrameAnatomySequence = group(
+            AnatomicRegionSequence=group(SpecificCharacterSet="ISO_IR 192", CodeValue="T-04000", CodeMeaning="乳房")
+        )
+        item.add_new(0x00190010, "LO", "SIEMENS MR HEADER")
+        item.add_new(0x0019100C, "IS", "800")
+        items.append(item)
+    ds.PerFrameFunctionalGroupsSequence = Sequence(items)
+    ds.PixelData = bytes(32 * frames)
+    return ds
+
+
+def undefined_lengths(ds: Dataset) -> Dataset:
+    """The same with sequences and items that end at a delimiter, as some scanners write them."""
+    for element in ds:
+        if element.VR == "SQ":
+            element.is_undefined_length = True
+            for item in element.value:
+                item.is_undefined_length_sequence_item = True
+                undefined_lengths(item)
+    return ds
+
+
+def with_syntax(ds: Dataset, syntax: str) -> Dataset:
+    ds.file_meta.TransferSyntaxUID = syntax
+    return ds
+
+
+ENCODINGS: dict[str, Callable[[Dataset], Dataset]] = {
+    "explicit": lambda ds: ds,
+    "implicit": lambda ds: with_syntax(ds, ImplicitVRLittleEndian),
+    "big endian": lambda ds: with_syntax(ds, ExplicitVRBigEndian),
+    "undefined lengths": undefined_lengths,
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_frames_are_the_same_in_every_encoding(tmp_path: Path, encoding: str) -> None:
+    """Functional groups are cut from their bytes where their lengths are stated, and left to pydicom elsewhere."""
+    (study,) = read(tmp_path, ENCODINGS[encoding](multi_frame()))
+    frames = study.instances[0].frames
+    assert [frame["ImagePositionPatient"] for frame in frames] == [[-170.5, -170.5, 2.0 * n] for n in range(5)]
+    assert [frame["FrameAcquisitionDateTime"][-1] for frame in frames] == list("01234")
+    assert frames[2]["DimensionIndexValues"] == [1, 3]
+    assert frames[2]["DiffusionGradientOrientation"] == [1.0, 0.0, 0.0]
+    assert (frames[2]["DiffusionBValue"], frames[2]["SiemensBValue"]) == (800.0, 800)
+    assert frames[2]["AnatomicRegion"] == "乳房"  # its item states a character set of its own
+    assert study.instances[0].attributes["PixelSpacing"] == [1.5, 1.5]
+
+
+def test_frames_cost_no_data_set_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dynamic in one object has a thousand frames of eight groups each; as data sets they take four times as long."""
+    monkeypatch.setattr(elements, "convert_raw_data_element", lambda *_, **__: pytest.fail("pydicom reads a sequence"))
+    (study,) = read(tmp_path, multi_frame())
+    assert len(study.instances[0].frames) == 5
+
+
+@pytest.mark.parametrize("cut", [1, 7, 40])
+def test_a_broken_sequence_costs_no_more_than_itself(tmp_path: Path, cut: int) -> None:
+    """A length that points beyond the sequence: whatever can still be read is, and nothing raises."""
+    content = bytearray(as_bytes(multi_frame()))
+    at = content.index(b"\x20\x00\x13\x91SQ")  # plane position of the first frame
+    content[at + 8] += cut
+    (tmp_path / "a.dcm").write_bytes(bytes(content))
+    (study,), unusable = headers.read_folder(tmp_path)
+    assert unusable == []
+    assert study.instances[0].attributes["SeriesNumber"] == 4

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian
 
 from mome.card import demonstration_card
 from mome.config import PreprocessingConfig
@@ -17,15 +19,18 @@ from mome.model import load
 from mome.phantom import exam
 from mome.preprocessing import prepare
 from mome_node import pipeline
-from mome_node.analysis import explanation, slice_geometry
-from mome_node.analysis.inference import ModelInUse, save_volumes
+from mome_node.analysis import explanation, headers, slice_geometry, volumes
+from mome_node.analysis.inference import ComputeChild, ModelInUse, load_volumes, save_volumes
+from mome_node.analysis.series_grouping import group
 from mome_node.findings import Findings, ModelCard, Problem
 from mome_node.results import secondary_capture
 from mome_node.results.sr_template import load_vocabulary
+from mome_node.settings import Model as ModelSettings
 from mome_node.settings import Settings
+from mome_node.study import Study
 from mome_node.volume import FloatArray, Volume
 from tests.node import result_fixtures as fixtures
-from tests.node.plain_study import study
+from tests.node.plain_study import study, uid
 from tests.node.test_volumes import dynamic
 
 POSITIONS = {  # of the patient in the scanner: the patient axes L, P, H along which the scanner's X, Y, Z run
@@ -74,14 +79,100 @@ def scanned(voxels: FloatArray, affine: FloatArray, position: str, plane: str, f
     return Volume(stored, placed)
 
 
+def item(**attributes: Any) -> Dataset:
+    ds = Dataset()
+    for keyword, value in attributes.items():
+        setattr(ds, keyword, [value] if keyword.endswith("Sequence") else value)
+    return ds
+
+
+def sent(dce: Volume, folder: Path, *, split: bool) -> Study:
+    """The headers of a dynamic whose slices are stored as they were scanned, as Enhanced MR objects.
+
+    `split`: a series and an object for each phase, else one of both for all.
+    """
+    folder.mkdir()
+    phases = range(len(dce.voxels))
+    series = [[phase] for phase in phases] if split else [list(phases)]
+    paths = [folder / f"{number}.dcm" for number in range(len(series))]
+    for number, path in enumerate(paths):
+        multi_frame(dce, series[number], number).save_as(path, enforce_file_format=True)
+    (whole,), unusable = headers.read_files(paths)
+    assert unusable == []
+    return whole
+
+
+def multi_frame(dce: Volume, phases: Sequence[int], number: int) -> Dataset:
+    row, column = (dce.affine[:3, axis] / dce.spacing[axis] for axis in (0, 1))
+    ds = item(
+        SOPClassUID=EnhancedMRImageStorage,
+        SOPInstanceUID=uid("object", number),
+        SeriesInstanceUID=uid("series", number),
+        StudyInstanceUID=uid("study"),
+        FrameOfReferenceUID=uid("frame of reference"),
+        Modality="MR",
+        BodyPartExamined="BREAST",
+        PatientName="Synthetic",
+        PatientID="1",
+        SeriesDescription="t1_fl3d_dyn",
+        SeriesNumber=number + 1,
+        ImageType=["ORIGINAL", "PRIMARY", "T1", "NONE"],
+        AcquisitionContrast="T1",
+    )
+    ds.Rows, ds.Columns = dce.voxels.shape[2], dce.voxels.shape[1]
+    ds.NumberOfFrames = len(phases) * dce.voxels.shape[3]
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
+    measures = item(PixelSpacing=[float(dce.spacing[1]), float(dce.spacing[0])], SliceThickness=float(dce.spacing[2]))
+    shared = item(
+        PixelMeasuresSequence=measures,
+        PlaneOrientationSequence=item(ImageOrientationPatient=[float(v) for v in (*row, *column)]),
+        MRTimingAndRelatedParametersSequence=item(RepetitionTime=4.5, FlipAngle=10),
+        MREchoSequence=item(EffectiveEchoTime=1.8),
+        MRModifierSequence=item(SpectrallySelectedSuppression="FAT"),
+    )
+    ds.SharedFunctionalGroupsSequence = [shared]
+    ds.PerFrameFunctionalGroupsSequence = [
+        item(
+            PlanePositionSequence=item(
+                ImagePositionPatient=[round(float(v), 4) for v in dce.affine[:3] @ (0, 0, k, 1)]
+            ),
+            FrameContentSequence=item(FrameAcquisitionDateTime=f"2026010110{phase:02d}00"),
+        )
+        for phase in phases
+        for k in range(dce.voxels.shape[3])
+    ]
+    ds.PixelData = dce.voxels[list(phases)].transpose(0, 3, 2, 1).astype("<u2").tobytes()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return ds
+
+
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phantoms of few pixels are let in: what counts here is where they lie."""
+    monkeypatch.setattr(volumes, "SMALLEST_MATRIX", 16)
+
+
+@pytest.mark.usefixtures("coarse")
 @pytest.mark.parametrize("flipped", [False, True], ids=["rows", "rows flipped"])
 @pytest.mark.parametrize("plane", PLANES)
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize("side", SIDES)
-def test_a_lesion_comes_out_on_its_side(planted: Planted, side: str, position: str, plane: str, flipped: bool) -> None:
-    """Through headers, the model's crop and canvas, and back: the hottest voxel is the one at the lesion's centre."""
+def test_a_lesion_comes_out_on_its_side(
+    planted: Planted, tmp_path: Path, side: str, position: str, plane: str, flipped: bool
+) -> None:
+    """From files through grouping, volumes, the model's crop and canvas, and back, however the phases were split into
+    series: the hottest voxel is the one at the lesion's centre."""
     voxels, affine, centre = planted[side]
-    dce = scanned(voxels, affine, position, plane, flipped)
+    scan = scanned(voxels, affine, position, plane, flipped)
+    built = []
+    for split in (True, False):
+        whole = sent(scan, tmp_path / str(split), split=split)
+        built.append(volumes.build(whole, group(whole))[0]["dce"])
+    assert np.array_equal(built[0].voxels, built[1].voxels)
+    assert np.array_equal(built[0].affine, built[1].affine)
+    dce = built[0]
     canvas = prepare({"dce": dce}, UNCLIPPED)
     evidence = {"saliency": canvas.arrays["dce"].mean(axis=0), "mask": canvas.mask.astype(np.float32)}
     evidence |= {f"{name}.affine": canvas.affines["dce"] for name in ("saliency", "mask")}
@@ -109,6 +200,42 @@ def test_the_network_does_not_depend_on_how_slices_are_stored() -> None:
 
 
 # ------------------------------------------------------------------ where the sides are not known
+HALF_A_TURN = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@pytest.mark.usefixtures("coarse")
+def test_a_patient_registered_on_the_wrong_side_is_scored_and_nothing_else(tmp_path: Path) -> None:
+    """Prone, registered as supine: the model is shown the patient turned round, so that the score is that of the exam.
+
+    Left and right are exchanged in every header: no result names a side or a place, and there is no advice.
+    """
+    made, work = exam(SIDES["left"]).inputs["dce"], tmp_path / "work"
+    backwards = Volume(made.voxels * 20, HALF_A_TURN @ made.affine)
+    with ComputeChild(ModelSettings(threads=1)) as compute:
+        context = pipeline.Context(Settings(), compute.model, compute)
+        pipeline.prepare(work, sent(backwards, tmp_path / "sent", split=False))
+        for stage in pipeline.STAGES:
+            stage(work, context)
+        found = pipeline.load_findings(work)
+        upright = tmp_path / "upright"
+        upright.mkdir()
+        dce = load_volumes(work / "volumes.npz")["dce"]
+        save_volumes(upright / "volumes.npz", {"dce": replace(dce, affine=HALF_A_TURN @ dce.affine)})
+        compute.predict(upright)
+    assert CONTRADICTION.code in {problem.code for problem in found.problems}
+    assert found.status == "analysed"
+    assert found.score is not None
+    assert found.score.score == pytest.approx(json.loads((upright / "prediction.json").read_text())["score"], abs=1e-6)
+    assert found.salient is None
+    assert found.advice is not None
+    assert found.advice.value == "WITHHELD"
+    assert CONTRADICTION.code in {reason.code for reason in found.advice.reasons}
+    with np.load(work / "evidence.npz") as turned, np.load(upright / "evidence.npz") as right:
+        assert np.allclose(turned["mask.affine"], HALF_A_TURN @ right["mask.affine"])
+    with np.load(work / "pictures.npz") as pictures:
+        assert pictures["mask"].any()  # it lies over the breasts as they are registered
+
+
 CONTRADICTION = Problem.of("PATIENT_POSITION_CONTRADICTS_ANATOMY", "The breasts point to the patient's back.")
 
 

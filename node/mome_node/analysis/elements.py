@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import pydicom
-from pydicom.charset import decode_bytes
+from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
@@ -84,6 +85,9 @@ ONE_TEXT = {"LT", "ST", "UT", "UR"}  # a backslash is no separator in them
 BINARY = {"FD": "d", "FL": "f", "SL": "l", "SS": "h", "SV": "q", "UL": "L", "US": "H", "UV": "Q"}
 OPAQUE = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ"}
 
+Element: TypeAlias = DataElement | RawDataElement
+Encodings: TypeAlias = tuple[str, ...]
+
 _decoded: dict[Any, Any] = {}
 
 
@@ -92,50 +96,57 @@ def forget() -> None:
     _decoded.clear()
 
 
-# ------------------------------------------------------------------ a data set, a functional group
-def attributes(dataset: Dataset) -> dict[str, Any]:
-    """Wanted elements of one level of a data set by keyword, without empty ones and those that cannot be decoded."""
+# ------------------------------------------------------------------ a data set, an item of a sequence
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Elements of one level, of a data set or of an item of a sequence, and what its texts are encoded in."""
+
+    elements: Sequence[Element]
+    encodings: Encodings
+
+
+def whole(dataset: Dataset) -> Item:
+    """The top level of a data set."""
+    encodings = dataset.original_character_set
+    known = tuple(encodings) if isinstance(encodings, list | MultiValue) else (encodings,)
+    return Item(list(dataset.values()), known)
+
+
+def attributes(item: Item) -> dict[str, Any]:
+    """Wanted elements of one level by keyword, without empty ones and those that cannot be decoded."""
     found: dict[str, Any] = {}
     private = []
-    for element in dataset.values():
+    for element in item.elements:
         tag = int(element.tag)
         if tag in STANDARD:
             keyword, vr = STANDARD[tag]
-            if (value := _plain(element, vr, dataset)) is not None:
+            if (value := _plain(element, vr, item.encodings)) is not None:
                 found[keyword] = value
         elif tag in CODED:
-            found |= _code(dataset, tag)
+            found |= _code(item, element)
         elif tag >> 16 in PRIVATE_GROUPS:
             private.append(element)
-    return found | _private(private, dataset) if private else found
+    return found | _private(private, item.encodings) if private else found
 
 
-def functional_groups(items: Iterable[Dataset], depth: int = 0) -> dict[str, Any]:
+def functional_groups(items: Iterable[Item], depth: int = 0) -> dict[str, Any]:
     """Functional groups (PS3.3 C.7.6.16) flattened to keywords; references to other objects are passed over."""
     found: dict[str, Any] = {}
     for item in items:
         found |= attributes(item)
-        for element in list(item.values()):
+        for element in item.elements:
             if depth < DEEPEST and _is_group(int(element.tag)):
                 found |= _nested(item, element, depth)
     return found
 
 
-def sequence(dataset: Dataset, tag: int) -> list[Dataset]:
-    """Items of a sequence; none where it is absent or cannot be parsed."""
-    try:
-        return list(dataset[tag].value or []) if tag in dataset else []
-    except Exception:  # one bad sequence does not make the object useless
-        return []
-
-
-def _nested(item: Dataset, element: DataElement | RawDataElement, depth: int) -> dict[str, Any]:
+def _nested(item: Item, element: Element, depth: int) -> dict[str, Any]:
     """Most groups are the same, byte for byte, in all frames."""
     if not isinstance(element, RawDataElement):
-        return functional_groups(sequence(item, element.tag), depth + 1)
-    key = (element.tag, element.value, element.is_implicit_VR, element.is_little_endian, _encodings(item))
+        return functional_groups(items_of(item, element), depth + 1)
+    key = (element.tag, element.value, element.is_implicit_VR, element.is_little_endian, item.encodings)
     if key not in _decoded:
-        _decoded[key] = functional_groups(sequence(item, element.tag), depth + 1)
+        _decoded[key] = functional_groups(items_of(item, element), depth + 1)
     found: dict[str, Any] = _decoded[key]
     return found
 
@@ -152,16 +163,17 @@ def _is_group(tag: int) -> bool:
     return _groups[tag]
 
 
-def _code(dataset: Dataset, tag: int) -> dict[str, Any]:
-    name, part = CODED[tag]
-    for item in sequence(dataset, tag)[:1]:
-        element = item.get_item(part) if part in item else None
-        if element is not None and (value := _plain(element, dictionary_VR(part), item)) is not None:
-            return {name: value}
+def _code(item: Item, element: Element) -> dict[str, Any]:
+    name, part = CODED[int(element.tag)]
+    wanted = tag_for_keyword(part)
+    for first in items_of(item, element)[:1]:
+        for inner in first.elements:
+            if inner.tag == wanted and (value := _plain(inner, dictionary_VR(part), first.encodings)) is not None:
+                return {name: value}
     return {}
 
 
-def _private(elements: Iterable[DataElement | RawDataElement], dataset: Dataset) -> dict[str, Any]:
+def _private(elements: Iterable[Element], encodings: Encodings) -> dict[str, Any]:
     """Private elements are known by creator and low byte: a PACS may move a block (0021,11xx to 0021,10xx).
 
     Of two blocks of one creator the first that holds the element counts.
@@ -171,13 +183,86 @@ def _private(elements: Iterable[DataElement | RawDataElement], dataset: Dataset)
     for element in elements:
         group, number = element.tag >> 16, element.tag & 0xFFFF
         if 0x10 <= number <= 0xFF:
-            creators[group << 8 | number] = str(_plain(element, "LO", dataset)).strip().lower()
+            creators[group << 8 | number] = str(_plain(element, "LO", encodings)).strip().lower()
         creator = creators.get(group << 8 | number >> 8, "")
         name, vr = PRIVATE.get((group, creator, number & 0xFF), ("", ""))
         if name == "SiemensCSA":
             found = _csa(element.value) | found
-        elif name and (value := _plain(element, vr, dataset)) is not None:
+        elif name and (value := _plain(element, vr, encodings)) is not None:
             found.setdefault(name, value)
+    return found
+
+
+# ------------------------------------------------------------------ items of a sequence
+CHARACTER_SET = 0x00080005
+ITEM = b"\xfe\xff\x00\xe0"
+LONG_LENGTH = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+
+
+def items_of(parent: Item, element: Element) -> list[Item]:
+    """Items of a sequence; none where it is empty or cannot be parsed.
+
+    Thousands of frames are items: those of defined length, little endian, are cut from their bytes. pydicom reads the
+    rest, and what is not as it should be.
+    """
+    if isinstance(element, RawDataElement) and element.is_little_endian and element.VR in (None, "SQ"):
+        try:
+            return _cut(element.value or b"", element.is_implicit_VR, parent.encodings)
+        except (struct.error, ValueError):
+            pass  # undefined lengths, or broken ones
+    try:
+        if isinstance(element, RawDataElement):
+            element = convert_raw_data_element(element, encoding=list(parent.encodings))
+        return [_inside(list(dataset.values()), parent.encodings) for dataset in element.value or []]
+    except Exception:  # one bad sequence does not make the object useless
+        return []
+
+
+def find(item: Item, tag: int) -> list[Item]:
+    """Items of the sequence with this tag; none where it is absent or cannot be parsed."""
+    return next((items_of(item, element) for element in item.elements if int(element.tag) == tag), [])
+
+
+def _inside(elements: list[Element], inherited: Encodings) -> Item:
+    """An item; one may bring a character set of its own (PS3.3 C.12.1.1.2)."""
+    own = next((e for e in elements[:1] if e.tag == CHARACTER_SET and e.value), None)
+    if own is None:
+        return Item(elements, inherited)
+    value = own.value.decode("ascii", "ignore").strip("\0 ").split("\\") if isinstance(own.value, bytes) else own.value
+    return Item(elements, tuple(convert_encodings(value)))
+
+
+def _cut(data: bytes, implicit: bool, encodings: Encodings) -> list[Item]:
+    """Items of the value of a sequence (PS3.5 7.5). Raises ValueError or struct.error for anything irregular."""
+    items, at = [], 0
+    while at < len(data):
+        (length,) = struct.unpack_from("<L", data, at + 4)
+        if data[at : at + 4] != ITEM or at + 8 + length > len(data):
+            raise ValueError
+        items.append(_inside(_elements(data[at + 8 : at + 8 + length], implicit), encodings))
+        at += 8 + length
+    return items
+
+
+def _elements(data: bytes, implicit: bool) -> list[Element]:
+    """Elements of one item (PS3.5 7.1). Raises ValueError or struct.error for anything irregular."""
+    found: list[Element] = []
+    at = 0
+    while at < len(data):
+        group, number, short = struct.unpack_from("<HH2xH", data, at)
+        vr = None if implicit else data[at + 4 : at + 6]
+        start, length = at + 8, short
+        if vr is None:
+            (length,) = struct.unpack_from("<L", data, at + 4)
+        elif vr in LONG_LENGTH:
+            start += 4
+            (length,) = struct.unpack_from("<L", data, at + 8)
+        at = start + length
+        if at > len(data):
+            raise ValueError
+        name = None if vr is None else vr.decode("ascii")
+        tag = BaseTag(group << 16 | number)
+        found.append(RawDataElement(tag, name, length, data[start:at], start, implicit, True))
     return found
 
 
@@ -208,7 +293,7 @@ def _csa(header: Any) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------ one value
-def _plain(element: DataElement | RawDataElement, vr: str, dataset: Dataset) -> Any:
+def _plain(element: Element, vr: str, encodings: Encodings) -> Any:
     """str, int, float or a list of these; None for what is empty, too long or cannot be decoded.
 
     `vr`: of the dictionary, for elements that came without theirs.
@@ -218,21 +303,16 @@ def _plain(element: DataElement | RawDataElement, vr: str, dataset: Dataset) -> 
     if not element.value:
         return None
     known = element.VR if element.VR not in (None, "UN") else vr
-    key = (known, element.value, element.is_little_endian, _encodings(dataset) if known in IN_CHARACTER_SET else None)
+    key = (known, element.value, element.is_little_endian, encodings if known in IN_CHARACTER_SET else None)
     if key not in _decoded:
         try:
-            _decoded[key] = _decode(element, known, dataset)
+            _decoded[key] = _decode(element, known, encodings)
         except Exception:  # one bad value does not make the object useless
             _decoded[key] = None
     return _decoded[key]
 
 
-def _encodings(dataset: Dataset) -> Any:
-    encodings = dataset.original_character_set
-    return tuple(encodings) if isinstance(encodings, list | MultiValue) else encodings
-
-
-def _decode(element: RawDataElement, vr: str, dataset: Dataset) -> Any:
+def _decode(element: RawDataElement, vr: str, encodings: Encodings) -> Any:
     value: Any = element.value
     if vr in OPAQUE:
         return None
@@ -240,11 +320,8 @@ def _decode(element: RawDataElement, vr: str, dataset: Dataset) -> Any:
         size = struct.calcsize(f"={BINARY[vr]}")
         order = "<" if element.is_little_endian else ">"
         return _listed(list(struct.unpack(f"{order}{len(value) // size}{BINARY[vr]}", value)))
-    if vr in IN_CHARACTER_SET:
-        encodings = _encodings(dataset)
-        text = decode_bytes(value, encodings if isinstance(encodings, tuple) else [encodings], set(b"\r\n\t\f\\^="))
-    else:
-        text = value.decode("latin-1")
+    delimiters = set(b"\r\n\t\f\\^=")
+    text = decode_bytes(value, encodings, delimiters) if vr in IN_CHARACTER_SET else value.decode("latin-1")
     if len(text) > LONGEST_VALUE:
         return None
     parts = [text] if vr in ONE_TEXT else text.split("\\")

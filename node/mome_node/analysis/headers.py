@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +22,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from ..study import Instance, Study, UnusableFile
-from . import elements
+from . import elements, header_records
 
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)+")  # leading zeros are against PS3.5 9.1, and common
 NAMED_AS_DICOM = {".dcm", ".dicom", ".dic", ".ima"}
@@ -32,6 +34,10 @@ class _Unusable(Exception):
     """Why a file is no object of a study; its text goes to the sender."""
 
 
+class _Unreadable(_Unusable):
+    """The same, for a reason that lies in the disk and may pass."""
+
+
 # ------------------------------------------------------------------ files to studies
 def read_folder(folder: Path) -> tuple[list[Study], list[UnusableFile]]:
     """All studies below a folder. Files that are neither DICOM nor named as such are passed over; so is a DICOMDIR."""
@@ -39,19 +45,19 @@ def read_folder(folder: Path) -> tuple[list[Study], list[UnusableFile]]:
     return read_files(path for path in files if _named_as_dicom(path) or _starts_as_dicom(path))
 
 
-def read_files(paths: Iterable[Path]) -> tuple[list[Study], list[UnusableFile]]:
+def read_files(paths: Iterable[Path], records: Path | None = None) -> tuple[list[Study], list[UnusableFile]]:
     """Studies in order of StudyInstanceUID, and every file that belongs to none, with the reason.
 
     An object that arrived twice is kept once; of two contents under one SOP Instance UID the first path is kept and
-    the other listed as unusable.
+    the other listed as unusable. `records`: what `read_ahead` wrote; files that it does not hold are read now.
     """
+    known = {} if records is None else header_records.load(records)
     kept: dict[str, Instance] = {}
     unusable: list[UnusableFile] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every value against the standard
+    with _without_warnings():
         for path in sorted(paths):
             try:
-                instance = _read(path)
+                instance = _recorded(known, records, path) or _read(path)
                 if instance is None:
                     continue
                 first = kept.setdefault(instance.sop_instance_uid, instance)
@@ -69,6 +75,52 @@ def read_files(paths: Iterable[Path]) -> tuple[list[Study], list[UnusableFile]]:
     return [Study(uid, tuple(studies[uid])) for uid in sorted(studies)], unusable
 
 
+def read_ahead(paths: Iterable[Path], records: Path) -> int:
+    """Add the headers of files to `records`, but for those that are there; how many were read.
+
+    To be called while a study is still coming, as often as one likes: a file is read once. Nothing here raises for a
+    file; OSError where `records` cannot be written.
+    """
+    known, lines = header_records.known(records), []
+    with _without_warnings():
+        for path in sorted(paths):
+            key = header_records.key(path, records)
+            if key is not None and key not in known and (record := _record(path)) is not None:
+                lines.append(header_records.line(key, record))
+    elements.forget()
+    header_records.append(records, lines)
+    return len(lines)
+
+
+def _record(path: Path) -> header_records.Record | None:
+    """The header of a file, or why it has none, as plain data; None where another attempt may succeed."""
+    try:
+        instance = _read(path)
+    except _Unreadable:
+        return None
+    except _Unusable as reason:
+        return {"unusable": str(reason)}
+    return {} if instance is None else {"instance": _as_record(instance)}
+
+
+def _recorded(known: Mapping[str, header_records.Record], records: Path | None, path: Path) -> Instance | None:
+    """A header that was read ahead; None where the file must be read. Raises _Unusable if it was no use then."""
+    record = known.get(header_records.key(path, records) or "") if records else None
+    if not record:
+        return None
+    if "unusable" in record:
+        raise _Unusable(record["unusable"])
+    return replace(_from_record(record["instance"]), path=path)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pydicom warns of every value against the standard."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _read(path: Path) -> Instance | None:
     """None for a DICOMDIR. Raises _Unusable, and nothing else."""
     try:
@@ -82,7 +134,7 @@ def _read(path: Path) -> Instance | None:
     except InvalidDicomError:
         raise _Unusable("Not a DICOM file.") from None
     except OSError as error:
-        raise _Unusable(f"Cannot be read: {error.strerror or type(error).__name__}.") from None
+        raise _Unreadable(f"Cannot be read: {error.strerror or type(error).__name__}.") from None
     except RecursionError:
         raise _Unusable("Sequences are nested too deeply to be read.") from None
     except Exception as error:  # the parser meets whatever bytes a peer chose
@@ -95,10 +147,11 @@ def _instance(path: Path, file: BinaryIO, size: int) -> Instance | None:
         raise _Unusable("Not a DICOM file.")
     file.seek(0)
     dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-    meta = elements.attributes(dataset.file_meta)
+    meta, top = elements.attributes(elements.whole(dataset.file_meta)), elements.whole(dataset)
     if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage or DIRECTORY_RECORDS in dataset:
         return None
-    attributes = elements.functional_groups(elements.sequence(dataset, SHARED_GROUPS)) | elements.attributes(dataset)
+    shared = elements.find(top, SHARED_GROUPS) if SHARED_GROUPS in dataset else []
+    attributes = elements.functional_groups(shared) | elements.attributes(top)
     attributes |= {keyword: value for keyword, value in meta.items() if keyword == "TransferSyntaxUID"}
     if _cut_short(dataset) or _pixels_cut_short(dataset, attributes, file, size):
         raise _Unusable("The file is cut short; send it again.")
@@ -111,13 +164,13 @@ def _instance(path: Path, file: BinaryIO, size: int) -> Instance | None:
         series_instance_uid=uids["SeriesInstanceUID"],
         study_instance_uid=uids["StudyInstanceUID"],
         attributes=attributes,
-        frames=_frames(dataset, attributes),
+        frames=_frames(top, attributes) if FRAME_GROUPS in dataset else (),
     )
 
 
-def _frames(dataset: Dataset, attributes: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+def _frames(top: elements.Item, attributes: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     """Functional groups of each frame (PS3.3 C.7.6.16); none where their number is not the number of frames."""
-    items = elements.sequence(dataset, FRAME_GROUPS)
+    items = elements.find(top, FRAME_GROUPS)
     if not items or len(items) != attributes.get("NumberOfFrames", 1):
         return ()
     return tuple(elements.functional_groups([item]) for item in items)
@@ -192,27 +245,29 @@ def _dicom_bytes(start: bytes) -> bool:
 # ------------------------------------------------------------------ to and from a file
 def to_json(study: Study) -> str:
     """The study as one JSON document; `from_json` gives it back."""
-    instances = [
-        {
-            "path": str(i.path),
-            "uids": [i.sop_instance_uid, i.sop_class_uid, i.series_instance_uid, i.study_instance_uid],
-            "attributes": i.attributes,
-            "frames": i.frames,
-        }
-        for i in study.instances
-    ]
+    instances = [_as_record(instance) for instance in study.instances]
     return json.dumps({"StudyInstanceUID": study.study_instance_uid, "instances": instances}, ensure_ascii=False)
 
 
 def from_json(text: str) -> Study:
     """Inverse of `to_json`. Raises KeyError or ValueError for another document."""
     raw = json.loads(text)
-    instances = []
-    for item in raw["instances"]:
-        sop, sop_class, series, study = item["uids"]
-        path, frames = Path(item["path"]), tuple(item["frames"])
-        instances.append(Instance(path, sop, sop_class, series, study, item["attributes"], frames))
-    return Study(raw["StudyInstanceUID"], tuple(instances))
+    return Study(raw["StudyInstanceUID"], tuple(_from_record(item) for item in raw["instances"]))
+
+
+def _as_record(instance: Instance) -> dict[str, Any]:
+    i = instance
+    return {
+        "path": str(i.path),
+        "uids": [i.sop_instance_uid, i.sop_class_uid, i.series_instance_uid, i.study_instance_uid],
+        "attributes": i.attributes,
+        "frames": i.frames,
+    }
+
+
+def _from_record(item: Mapping[str, Any]) -> Instance:
+    sop, sop_class, series, study = item["uids"]
+    return Instance(Path(item["path"]), sop, sop_class, series, study, item["attributes"], tuple(item["frames"]))
 
 
 def transfer_syntax(instance: Instance) -> str:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ComputeError
-from ..findings import Finding, Model, ModelCard
+from ..findings import SIDES_UNKNOWN, Finding, Model, ModelCard
 from ..settings import Model as ModelSettings
 from ..volume import Volume
 
@@ -245,8 +245,14 @@ def _end_with_parent(parent: int) -> None:
     os._exit(1)
 
 
+HALF_A_TURN = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""About the head-foot axis, in LPS: its own inverse. Registering a prone patient as supine turns the exam by it."""
+
+
 def _predict(model: Model, work: Path) -> None:
     volumes = load_volumes(work / "volumes.npz")
+    if turned := _is_registered_backwards(work):
+        volumes = {role: replace(volume, affine=HALF_A_TURN @ volume.affine) for role, volume in volumes.items()}
     started = time.monotonic()
     try:
         finding, *further = model.predict(volumes)
@@ -261,12 +267,23 @@ def _predict(model: Model, work: Path) -> None:
         document["further"] = [_score(other) for other in further]
         document["measures"] = {key: float(value) for key, value in finding.measures.items()}
         arrays = {name: np.asarray(array) for name, (array, _) in finding.evidence.items()}
-        arrays |= {f"{name}.affine": np.asarray(affine) for name, (_, affine) in finding.evidence.items()}
+        for name, (_, affine) in finding.evidence.items():
+            arrays[f"{name}.affine"] = HALF_A_TURN @ affine if turned else np.asarray(affine)
     with whole_file(work / "evidence.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     with whole_file(work / "prediction.json") as temporary:
         temporary.write_text(json.dumps(document, sort_keys=True), encoding="utf-8")
     log.info("model ran for %.1f s", time.monotonic() - started)
+
+
+def _is_registered_backwards(work: Path) -> bool:
+    """Whether the breasts point to the back of the exam as it is registered: the model is shown it turned round.
+
+    The score is of the whole exam and knows no side; what names one is kept from readers by the problem itself.
+    """
+    path = work / "quality.json"
+    noted = json.loads(path.read_text(encoding="utf-8"))["problems"] if path.exists() else []
+    return any(problem["code"] in SIDES_UNKNOWN for problem in noted)
 
 
 def _score(finding: Finding) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def along_normal(orientation: Sequence[float], position: Sequence[float]) -> flo
 
 
 def same_orientation(one: Sequence[float], other: Sequence[float]) -> bool:
-    return all(abs(a - b) <= ORIENTATION_TOLERANCE for a, b in zip(one, other, strict=True))
+    return one == other or all(abs(a - b) <= ORIENTATION_TOLERANCE for a, b in zip(one, other, strict=True))
 
 
 def is_valid_orientation(orientation: Sequence[float]) -> bool:

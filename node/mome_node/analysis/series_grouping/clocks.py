@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 from itertools import pairwise
 
 from .images import Image
@@ -13,6 +14,7 @@ DAY_S = 86_400.0
 DISTINCT_S = 0.2  # phases nearer to each other in time than this have the same time: ultrafast ones are seconds apart
 
 
+@lru_cache(maxsize=8192)
 def time_of_day(text: str) -> float | None:
     """Seconds from midnight of a TM (PS3.5 6.2): HHMMSS.FFFFFF, later parts may be missing, old ones have colons."""
     match = re.match(r"(\d{2}):?(\d{2})?:?(\d{2}(?:\.\d*)?)?", text.strip())
@@ -22,6 +24,7 @@ def time_of_day(text: str) -> float | None:
     return hours * 3600 + minutes * 60 + seconds if hours < 24 and minutes < 60 and seconds < 61 else None
 
 
+@lru_cache(maxsize=8192)
 def date_time(text: str) -> float | None:
     """Seconds on a scale with dates of a DT: YYYYMMDDHHMMSS.FFFFFF; an offset from UTC is the same for all images."""
     seconds = time_of_day(text[8:]) if len(text) > 8 else None

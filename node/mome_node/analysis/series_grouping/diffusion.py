@@ -29,7 +29,7 @@ PRIVATE = {
 SEQUENCE_B = re.compile(r"_b(\d+)(?:t|#\d+)?$")  # *ep_b800t, *ep_b800#3; an ADC map has *ep_b50_800, no b-value
 TRACE_SEQUENCE = re.compile(r"_b\d+t$")
 ADC_SEQUENCE = re.compile(r"_b\d+_\d+$")
-COMMENT_B = re.compile(r"\bb=(\d+)\(")
+COMMENT_B = re.compile(r"\bb=(\d+)(?=\(|\s*$)")
 DESCRIBED_B = re.compile(
     r"(?<![^\W_])b ?=? ?(\d{2,4})(?![^\W_])|(?<![^\W_])(?:dwi|diff) ?(\d{2,4})(?![^\W_])", re.IGNORECASE
 )

@@ -7,7 +7,7 @@ pre-contrast is refused (NO_PRE), and one whose first phase is so only by its pl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,8 @@ from . import clocks
 from .families import Family, Timeline, timeline
 from .images import Image, positions
 from .members import named, sessions, without_copies, without_late, without_strangers
-from .stacks import Stack
-from .words import Vocabulary
+from .stacks import KEYS, Stack
+from .words import Vocabulary, normalised
 
 CLEARLY_LONGER = 1.3  # times the median interval: the injection lies in this gap
 MUCH_LONGER = 1.6  # the same after the second phase: another sequence may have been put in after the first post phase
@@ -27,6 +27,7 @@ REGULAR = 1.15  # times the median interval: no more than the usual scatter
 ULTRAFAST_S = 15.0  # per phase
 BOTH_SIDES_MM = 30.0  # a volume of both breasts reaches this far to either side of the midline
 ONE_BREAST_MM = 230.0  # an axial field of view below this width shows one breast
+PHASE_NUMBER = re.compile(r"(?<![a-z0-9])ph ?(\d{1,2})(?!\d)")  # Ph2/Ax dyn
 PLANNED = re.compile(r"(?<!\d)(\d{1,2}) ?\+ ?(\d{1,2})(?!\d)")  # "dynaVIEWS_1+5"
 
 
@@ -123,6 +124,8 @@ def _read(
         )
     first_was_dropped = bool(dropped) and whole.stacks[len(aborted)] in dropped
     pre = _find_pre(order, vocabulary, first_was_dropped)
+    if pre.inferred and (why := _first_did_not_come(whole.stacks)):
+        pre = Pre(0, "", refused=why)
     phases, earlier = order.stacks[pre.index :], order.stacks[: pre.index]
     if earlier:
         words = f"{len(earlier) + 1} pre-contrast phases; the last one is used."
@@ -182,6 +185,27 @@ def _planned(stacks: Sequence[Stack]) -> int | None:
         return int(number)
     match = PLANNED.search(stacks[0].series.description)
     return int(match[1]) + int(match[2]) if match else None
+
+
+def _first_did_not_come(stacks: Sequence[Stack]) -> str | None:
+    """Why the first phase that came is not the first that was acquired, by its number or by their count."""
+    for keyword in ("TemporalPositionIdentifier", "TemporalPositionIndex"):
+        if (begin := _begin(stack.first.number(keyword) for stack in stacks)) and begin > 1:
+            return f"{KEYS[keyword]} begins at {begin:.0f}"
+    marks = (PHASE_NUMBER.search(normalised(stack.series.description)) for stack in stacks)
+    if (begin := _begin(float(mark[1]) if mark else None for mark in marks)) and begin > 1:
+        return f"the phases begin with Ph{begin:.0f}"
+    counted = _begin(stack.first.number("AcquisitionNumber") for stack in stacks) == 1
+    plan = PLANNED.search(stacks[0].series.description)
+    if plan and len(stacks) < int(plan[1]) + int(plan[2]) and not counted:
+        return f'of the {plan[0]} phases of "{stacks[0].series.description}" {len(stacks)} came, and any may be missing'
+    return None
+
+
+def _begin(numbers: Iterable[float | None]) -> float | None:
+    """The lowest of numbers that tell phases apart; None where they do not."""
+    known = list(numbers)
+    return min(n for n in known if n is not None) if len(set(known)) == len(known) and None not in known else None
 
 
 # ------------------------------------------------------------------ the pre-contrast phase
@@ -305,9 +329,8 @@ def _split_key(order: Timeline) -> str:
 def _time_problems(order: Timeline, phases: Sequence[Stack]) -> list[Problem]:
     problems = []
     if order.seconds is None:
-        words = (
-            f"Acquisition times are missing or all the same; the order is that of {order.source}, seconds are unknown."
-        )
+        what = "Acquisition times are missing, all the same or out of order"
+        words = f"{what}; the order is that of {order.source}, seconds are unknown."
         problems.append(_problem("TIMES_MISSING", words, phases))
     if order.frozen:
         words = f"AcquisitionTime does not change between phases; order and times are taken from {order.source}."

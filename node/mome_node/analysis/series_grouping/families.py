@@ -192,7 +192,7 @@ def _numbers(stacks: Sequence[Stack]) -> tuple[list[tuple[float, ...]], str]:
         return [(number or 0.0,) for number in numbers], f"series + {KEYS['AcquisitionNumber']}"
     times = clocks.on_one_scale([clocks.time_of_day(stack.series.first.text("SeriesTime")) for stack in stacks])
     series = {stack.series.uid for stack in stacks}
-    if times and len(set(times)) == len(series):
+    if times and len(set(times)) == len(series) and not any(stack.misdated for stack in stacks):
         return [(t, *stack.order) for t, stack in zip(times, stacks, strict=True)], "series + SeriesTime (0008,0031)"
     return [(stack.series.order[0], *stack.order) for stack in stacks], "series + SeriesNumber (0020,0011)"
 

@@ -61,6 +61,12 @@ def _other_body_part(images: Sequence[Series], vocabulary: Vocabulary) -> str | 
     return None
 
 
+def is_elsewhere(series: Series, vocabulary: Vocabulary) -> bool:
+    """Whether a series says of itself that it shows another part of the body: breast and liver may share a study."""
+    texts = (series.first.text("BodyPartExamined"), series.description)
+    return vocabulary.find("other body", *texts) is not None and vocabulary.find("breast", series.description) is None
+
+
 def _interventional(images: Sequence[Series], vocabulary: Vocabulary) -> str | None:
     """Words for a biopsy or a localisation in the study's description, or in those of several series."""
     for text in _texts(images, STUDY_TEXTS):

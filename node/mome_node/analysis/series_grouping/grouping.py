@@ -14,7 +14,7 @@ from .dynamics import Dynamic, laterality, read_family
 from .families import Family, families, overlap, same_plane_grid, same_protocol, timeline
 from .images import Image, references, series_of
 from .kinds import Kind, kind_of, suppressed_by_attribute
-from .members import named
+from .members import credible, named
 from .problems import (
     Chosen,
     decision,
@@ -42,9 +42,9 @@ def group(study: Study, rules: SeriesRules | None = None) -> dict[str, Any]:
     splits = {kind.uid: split(kind.series, kind.images) for kind in kinds}
     refused = gate.refusals(series, kinds, vocabulary)
 
-    groups = families(s for kind in kinds if _is_t1(kind) for s in splits[kind.uid].stacks)
+    groups = [credible(f) for f in families(s for kind in kinds if _is_t1(kind) for s in splits[kind.uid].stacks)]
     dynamics = [_refuse_wrong_pre(d, groups, vocabulary) for family in groups for d in read_family(family, vocabulary)]
-    dce = _choose_dynamic(dynamics, kinds)
+    dce = _choose_dynamic(dynamics, kinds, vocabulary)
     role_of = roles(kinds, splits, dynamics, dce, vocabulary)
     usable_dwi, unusable_dwi = selection.diffusions(kinds)
     reference = dce[0].phases[0].first if dce else None
@@ -83,9 +83,11 @@ def _is_t1(kind: Kind) -> bool:
 
 
 # ------------------------------------------------------------------ choosing
-def _choose_dynamic(dynamics: Sequence[Dynamic], kinds: Sequence[Kind]) -> list[Dynamic]:
-    """Three phases or more, not ultrafast, fat-suppressed, finer voxels, more phases; then the later attempt."""
+def _choose_dynamic(dynamics: Sequence[Dynamic], kinds: Sequence[Kind], vocabulary: Vocabulary) -> list[Dynamic]:
+    """Of the breast, three phases or more, not ultrafast, fat-suppressed, finer voxels, more phases; then the first."""
     suppressed = {kind.uid for kind in kinds if kind.fat_suppressed}
+    elsewhere = {kind.uid for kind in kinds if gate.is_elsewhere(kind.series, vocabulary)}
+    here = [d for d in dynamics if d.series[0] not in elsewhere]  # none: the words are a habit of this site
 
     def rank(d: Dynamic) -> tuple[Any, ...]:
         return (
@@ -93,7 +95,7 @@ def _choose_dynamic(dynamics: Sequence[Dynamic], kinds: Sequence[Kind]) -> list[
             d.phases[0].series.order,
         )  # fmt: skip
 
-    usable = sorted((d for d in dynamics if d.is_usable), key=rank)
+    usable = sorted((d for d in here or dynamics if d.is_usable), key=rank)
     if not usable:
         return []
     best = usable[0]

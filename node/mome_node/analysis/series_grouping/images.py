@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -62,9 +62,7 @@ class Image:
     @cached_property
     def types(self) -> frozenset[str]:
         """Words of ImageType or FrameType, also of compound values such as PROJECTION IMAGE or ADC_UNSPECIFIED."""
-        value = self.text("FrameType") or self.text("ImageType")
-        values = value.upper().split("\\")
-        return frozenset(word for v in values for word in {v, v.replace(" ", "_"), *re.split(r"[ _]+", v)} if word)
+        return _words(self.text("FrameType") or self.text("ImageType"))
 
     @cached_property
     def orientation(self) -> tuple[float, ...] | None:
@@ -172,6 +170,12 @@ def most_common(values: Iterable[Any]) -> Any:
     for value in values:
         counts[value] = counts.get(value, 0) + 1
     return min(counts, key=lambda v: (-counts[v], str(v))) if counts else None
+
+
+@lru_cache(maxsize=1024)
+def _words(image_type: str) -> frozenset[str]:
+    values = image_type.upper().split("\\")
+    return frozenset(word for v in values for word in {v, v.replace(" ", "_"), *re.split(r"[ _]+", v)} if word)
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:

@@ -44,9 +44,9 @@ DIXON_NAME = re.compile(r"^(water|fat|in ?phase|out ?phase|opp ?phase|field ?map
 DIXON = {"w": "water", "wa": "water", "f": "fat", "fa": "fat", "in": "in phase", "ip": "in phase",
          "op": "opposed phase", "ou": "opposed phase", "fi": "parametric map"}  # fmt: skip
 PHILIPS_SUBTRACTION = re.compile(r"^s ?(\d+ ?- ?\d+|dyn|sub)", re.IGNORECASE)
-DIFFERENCE = re.compile(  # 3-1, Ph2-Ph1, post-pre, (Ph1/dyn)-(dyn); not 1-6, which counts phases
+DIFFERENCE = re.compile(  # 3-1, Ph2-Ph1, post-pre, (Ph1/dyn)-(dyn), (502-500) of series; not 1-6, which counts phases
     r"(?<![a-z0-9./-])(?:ph|post|dyn|se?|p)? ?(\d{1,2}) ?- ?(?:ph|post|dyn|se?|p)? ?(\d{1,2})(?![a-z0-9./-])"
-    r"|(?<![a-z])post ?\d* ?- ?pre(?![a-z])|\) ?- ?\("
+    r"|(?<![a-z])post ?\d* ?- ?pre(?![a-z])|\) ?- ?\(|\(\d{3,5} ?- ?\d{3,5}\)"
 )
 PHILIPS_ADC = re.compile(r"^d(reg\b|wip|dwi|\d)", re.IGNORECASE)  # dReg - DWI_SSH, dDWI_b0_b800
 SIEMENS_MAP = re.compile(r"(_|^)(wi|wo)$", re.IGNORECASE)

@@ -7,14 +7,15 @@ bear, or a word that says before or after the contrast agent.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from . import clocks
-from .families import Timeline
-from .images import most_common
+from .families import Family, Timeline
 from .stacks import Stack
 from .words import Vocabulary, spaced
 
@@ -38,6 +39,37 @@ def named(stack: Stack, vocabulary: Vocabulary) -> Named:
     rest = vocabulary.without("pre", text)
     post = vocabulary.find("post", rest) or vocabulary.find("contrast", rest)
     return Named(vocabulary.find("pre", text) is not None, post is not None)
+
+
+# ------------------------------------------------------------------ clocks that lie
+def credible(family: Family) -> Family:
+    """The family, without its acquisition times where these are no times: anonymisers shift them series by series.
+
+    Of series with one phase each and one name, SeriesNumber runs with time; one of them may have been reconstructed
+    again under a late number. Where more are out of place, or AcquisitionNumber sides with SeriesNumber, the times are
+    wrong. Times that several series share are not looked at: copies of a phase have them.
+    """
+    names = {id(stack): _stem(stack) for stack in family.complete}
+    single = [s for s in family.complete if sum(s.series is other.series for other in family.stacks) == 1]
+    for name in set(names.values()):
+        if _contradicted([stack for stack in single if names[id(stack)] == name]):
+            return Family(
+                *(tuple(replace(s, misdated=True) for s in part) for part in (family.complete, family.incomplete))
+            )
+    return family
+
+
+def _contradicted(stacks: Sequence[Stack]) -> bool:
+    """Whether the times of series with one phase each run against their numbers."""
+    ordered = sorted((s for s in stacks if s.series.number is not None), key=lambda s: s.series.order)
+    times = clocks.on_one_scale([stack.started for stack in ordered])
+    if len(ordered) < FEWEST_ALIKE or times is None or not clocks.are_distinct(times) or times == sorted(times):
+        return False
+    numbers = [stack.first.number("AcquisitionNumber") or 0.0 for stack in ordered]
+    if all(one < other for one, other in pairwise(numbers)):
+        return True
+    rest = (times[:n] + times[n + 1 :] for n in range(len(times)))
+    return all(times_left != sorted(times_left) for times_left in rest)
 
 
 # ------------------------------------------------------------------ copies
@@ -94,14 +126,17 @@ def _preference(stack: Stack, stacks: Sequence[Stack]) -> tuple[int, tuple[float
 def without_strangers(stacks: Sequence[Stack], vocabulary: Vocabulary) -> list[Stack]:
     """Stacks without those of which nothing tells when they were acquired, and whose name is not that of the phases.
 
-    A map under a name of its own inherits grid and protocol of the dynamic. A stack that comes before all others is
-    kept: leaving out a pre-contrast series would make the first post-contrast phase the baseline.
+    A map under a name of its own inherits grid and protocol of the dynamic. The name of the phases is the commonest, of
+    equals the one that came first: subtractions are as many as post-contrast phases. Where fewer share a name, words
+    for before and after the contrast agent are names, too. A stack that comes before all others is kept: leaving out a
+    pre-contrast series would make the first post-contrast phase the baseline.
     """
     timed = [stack for stack in stacks if _has_time(stack)]
-    names = {id(stack): _stem(stack) for stack in stacks}
-    usual = most_common(names[id(stack)] for stack in stacks)
+    names = {id(stack): _stem(stack) for stack in sorted(stacks, key=lambda s: s.series.order)}
+    counts = Counter(names.values())
+    usual = max(counts, key=lambda name: counts[name], default="")
     alike = [stack for stack in stacks if names[id(stack)] == usual]
-    if len(alike) < FEWEST_ALIKE:
+    if len(alike) < FEWEST_ALIKE and not (alike := _named_both_ways(stacks, vocabulary)):
         return list(stacks)
     first = min(stack.series.order for stack in alike)
 
@@ -112,6 +147,14 @@ def without_strangers(stacks: Sequence[Stack], vocabulary: Vocabulary) -> list[S
         return not (words.pre or words.post)
 
     return [stack for stack in stacks if not is_stranger(stack)]
+
+
+def _named_both_ways(stacks: Sequence[Stack], vocabulary: Vocabulary) -> list[Stack]:
+    """Stacks named pre- or post-contrast; none where not both are among them."""
+    words = [(stack, named(stack, vocabulary)) for stack in stacks]
+    pre = [stack for stack, name in words if name.pre]
+    post = [stack for stack, name in words if name.post and not name.pre]
+    return [*pre, *post] if pre and post else []
 
 
 def _has_time(stack: Stack) -> bool:

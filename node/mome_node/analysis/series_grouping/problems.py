@@ -151,7 +151,7 @@ def _other_dynamics(
         words = "A dynamic was broken off and started again; the complete one is used."
         found.append(Problem.of("DCE_ABORTED", words, aborted))
     if others:
-        words = "There is more than one dynamic; the high-resolution one is used, the other is listed only."
+        words = "There is more than one dynamic; the finer, else the first one is used, the other is listed only."
         found.append(Problem.of("DCE_MULTIPLE_FAMILIES", words, others))
     return found
 

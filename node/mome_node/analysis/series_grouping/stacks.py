@@ -45,6 +45,7 @@ class Stack:
     order: tuple[float, ...]  # value of the key, for order only
     repeated: int = 0  # images left out because their position occurred twice
     irregular: str | None = None  # why its slices are no regular volume
+    misdated: bool = False  # its acquisition time contradicts other witnesses and is not read
 
     @property
     def first(self) -> Image:
@@ -57,7 +58,7 @@ class Stack:
 
     @cached_property
     def started(self) -> float | None:
-        return clocks.started(self.images)
+        return None if self.misdated else clocks.started(self.images)
 
     @cached_property
     def triggered(self) -> float | None:
@@ -120,7 +121,10 @@ def _alike(one: Image, other: Image) -> bool:
     return (
         one.size == other.size
         and slice_geometry.same_orientation(one.orientation, other.orientation)
-        and all(abs(a - b) <= 0.01 * b for a, b in zip(one.pixel_spacing, other.pixel_spacing, strict=True))
+        and (
+            one.pixel_spacing == other.pixel_spacing
+            or all(abs(a - b) <= 0.01 * b for a, b in zip(one.pixel_spacing, other.pixel_spacing, strict=True))
+        )
         and (None in echoes or abs((echoes[0] or 0) - (echoes[1] or 0)) <= 0.1)
         and one.text("FrameOfReferenceUID") == other.text("FrameOfReferenceUID")
     )

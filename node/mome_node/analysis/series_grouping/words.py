@@ -17,13 +17,17 @@ PATTERNS: Mapping[str, str] = {
     # ---- what an image was made into: looked for first, because such series inherit every acquisition attribute
     "projection": r"mip[a-z]?|hrmip|minip|mnip|projections?|projektion|pjn|最大密度投影|最大値投影",
     "subtraction": r"s?sub(s|t[a-z]*|dyn[a-z]*|mip[a-z]*)?\d*|minus|sustracci[oó]n|soustraction|sottrazione"
-    r"|subtra[cç][aã]o|sdyn[a-z]*|减影|減影|剪影|差分|サブトラクション",
+    r"|subtra[cç][aã]o|restas?|differenz[a-z]*|sdyn[a-z]*|вычитани[^ ]*|субтракци[^ ]*|çıkar[tm]?ma"
+    r"|减影|減影|剪影|差分|サブトラクション|감산",
     "registered": r"moco|motion ?corr[a-z]*|registered|cad~? ?reg|cad|reg",
     "copy": r"volser|cropped|mpr[a-z]*|reformat[a-z]*|resampl[a-z]*",
-    "parametric map": r"pei|wash ?(in|out)[a-z]*|ttp|ser(?! ?\d)|pe[1-9]|voi|segmentation|colou?r|rgb|map|maps"
-    r"|screen[a-z]*|snapshot|capture|key images?|field ?map[a-z]*|fieldmap|dynacad|confirma|ktrans|colfa",
+    "parametric map": r"pei|wash ?(in|out)[a-z]*|lavado|anflut[a-z]*|auswasch[a-z]*|ttp|time to peak"
+    r"|i?auc\d*|area under[a-z ]*|slope[a-z ]*|(?:rel|max)[a-z.]* enh[a-z]*|signal enh[a-z ]*|ser(?! ?\d)|pe[1-9]|voi"
+    r"|segmentation|colou?r|rgb|map|maps|mapas?|carto[a-z]*|[a-z]*karten?"
+    r"|screen[a-z]*|snapshot|capture|key images?|field ?map[a-z]*|fieldmap|parameterbild[a-z]*|dynacad"
+    r"|confirma|ktrans|kep|colfa",
     "exponential adc": r"eadc|dadc|exponential[a-z ]*",
-    "adc": r"adc[a-z]*|apparent diffusion[a-z ]*|表观扩散[^ ]*|adc图",
+    "adc": r"adc[a-z]*|(?:average|avg|mean) dc|apparent diffusion[a-z ]*|表观扩散[^ ]*|adc图",
     "calculated b": r"[a-z]*calc ?bval[a-z]*|calculated|synth[a-z]*|synthetic|computed|cdwi|sdwi[a-z]*|\d{3,4}c|计算",
     "fat only": r"fat(?= ?:)|f(?=$)",
     "silicone": r"silicon[a-z]*|silikon[a-z]*|implant[a-z]*|proth[eè]s[a-z]*|prosthes[a-z]*|假体|硅胶|シリコン",
@@ -45,12 +49,16 @@ PATTERNS: Mapping[str, str] = {
     "in phase": r"in ?phase|inphase|ip",
     # ---- before or after contrast agent
     "no delay": r"no delay|without delay",
-    "pre": r"pre|pre ?(gad|gado|contrast|con|c|gd|km|inj)[a-z]*|pregad|nativ|native|mask|maske|masque|ph0|baseline"
-    r"|(sans|ohne|sin|senza|without|w ?/ ?o|wo|non|no) ?(iv|inj[a-z]*|gad[a-z]*|gd|contrast[a-z]*|km"
-    r"|kontrast[a-z]*|civ|mdc|enhanced|c)|unenhanced|造影前|増強前|增强前|平扫|平掃|蒙片",
-    "post": r"post\d*|post ?(gad|gado|contrast|con|c|gd|km|inj)[a-z]*|[1-9] ?(st|nd|rd|th)( pass?)?|delay[a-z]*|late"
+    "pre": r"pr[eé] ?(gad|gado|contrast|con|c|gd|km|inj|mdc|iv)[a-z]*|pregad"
+    r"|pr[eé](?! ?(op|surg|biops|chemo|na[ct]|neoadj|treat)[a-z]*)|kontra[a-z]* öncesi|nativ|native|mask|maske"
+    r"|masque|ph0|baseline|(sans|ohne|sin|senza|without|w ?/ ?o|wo|non|no) ?(iv|inj[a-z]*|gad[a-z]*|gd|contrast[a-z]*"
+    r"|km|kontrast[a-z]*|civ|mdc|enhanced|c)|unenhanced|blanco|(före|przed|до) ?(kontra[a-z]*|контраст[^ ]*)"
+    r"|造影前|増強前|增强前|平扫|平掃|蒙片|조영 ?전",
+    "post": r"post ?(gad|gado|contrast|con|c|gd|km|inj|mdc|iv)[a-z]*|post\d*"
+    r"|p[oó]s ?(contrast[a-z]*|gad[a-z]*|inj[a-z]*)|[1-9] ?(st|nd|rd|th)( pass?)?|delay[a-z]*|late"
     r"|sp[aä]t[a-z]*|spaet|tardi[a-z]*|early|nach|after|apr[eè]s|despu[eé]s"
-    r"|造影後|增强后|造影后|延迟[^ ]*|早期相|後期相",
+    r"|sonrası|efter|(na|po) ?(contrast|kontra[a-z]*|kl|gad[a-z]*|gd)|после ?[^ ]*"
+    r"|造影後|增强后|造影后|조영 ?후|延迟[^ ]*|早期相|後期相",
     "contrast": r"\+ ?(c|km|gd|gad|contrast)\d*|c\+|gad|gado[a-z]*|gd|km|cm|contrast[eo]?|kontrast[a-z]*|mdc|civ"
     r"|增强|造影",
     # ---- what the study is about
