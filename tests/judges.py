@@ -30,8 +30,15 @@ from pydicom.uid import UID
 
 PIXELMED = Path("/usr/share/java/pixelmed.jar")
 STRUCTURED_REPORTS = frozenset(f"1.2.840.10008.5.1.4.1.1.88.{n}" for n in (11, 22, 33, 34))
+KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
+FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")  # in one or the other
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 SIDES = {"80248007", "73056007"}  # left breast, right breast
-SCORES = {"111047", "AI_SCORE"}
+SCORES = {"111047", "122157", "AI_SCORE"}
+PLACES = {"121191", "130488", "111030", "111010", "272741003"}  # segment, region, point, laterality
+LOCATED_REGION = "126000"  # title: Imaging Measurement Report
+SELECTED_REGION = "111099"
 # fmt: off
 IDENTITY = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyID",
@@ -165,7 +172,8 @@ def _module(name: str, attributes: list[dict[str, Any]]) -> dict[str, Any]:
         level = root
         for tag in tags[:-1]:
             level = level.get(_tag(tag), {}).setdefault("items", {}) if level is not None else None
-        kind = attribute["type"] or "3"
+        of_frames = len(tags) == 2 and attribute["path"][0] in FUNCTIONAL_GROUPS
+        kind = "3" if of_frames else attribute["type"] or "3"
         entry = {"name": pydicom.datadict.dictionary_description(tags[-1]), "type": kind}
         known = level.get(_tag(tags[-1]))
         if known is not None:
@@ -191,8 +199,9 @@ def house_rules(ds: Dataset, source: Dataset | None = None) -> list[str]:
     if source is not None:
         found += _same_patient_and_study(ds, source)
     if ds.SOPClassUID in STRUCTURED_REPORTS:
-        found += [*_tree(ds), *_evidence(ds)]
-    return found
+        found += [*(_located_region(ds) if name_of(ds) == LOCATED_REGION else _tree(ds)), *_evidence(ds)]
+    rules = {KEY_OBJECTS: _key_objects, SEGMENTATION: _segmentation, PARAMETRIC_MAP: _parametric_map}
+    return found + list(rules.get(ds.SOPClassUID, lambda _: [])(ds))
 
 
 def _codes(ds: Dataset) -> Iterator[str]:
@@ -276,49 +285,116 @@ def groups(ds: Dataset) -> list[Dataset]:
 
 
 def _tree(ds: Dataset) -> Iterator[str]:
+    if name_of(ds) != "126002":
+        yield "the title is not Dynamic Contrast MR Measurement Report"
+    if any(item.ValueType in ("SCOORD", "SCOORD3D") for item in _content(ds)):
+        yield "the report has coordinates"
+    yield from _measurement_report(ds, "1501")
+
+
+def _measurement_report(ds: Dataset, template_of_groups: str) -> Iterator[str]:
     template = ds.get("ContentTemplateSequence")
     if not template or (template[0].TemplateIdentifier, template[0].MappingResource) != ("1500", "DCMR"):
         yield "the root is not TID 1500"
-    if name_of(ds) != "126002":
-        yield "the title is not Dynamic Contrast MR Measurement Report"
     root = {name_of(item) for item in ds.ContentSequence}
     for name in sorted({"121049", "121005", "121012", "121058", "126010"} - root):
         yield f"the root lacks {name}"
     for item in (ds, *_content(ds)):
         if item.ValueType == "CONTAINER" and item.ContinuityOfContent != "SEPARATE":
             yield "a container is not SEPARATE"
-        if item.ValueType in ("SCOORD", "SCOORD3D"):
-            yield "the report has coordinates"
     if (ds.VerificationFlag, ds.PreliminaryFlag) != ("UNVERIFIED", "PRELIMINARY"):
         yield "it claims to be verified or final"
     tracking = Counter(item.UID for item in _content(ds) if name_of(item) == "112040")
     yield from (f"tracking UID {uid} stands {n} times" for uid, n in tracking.items() if n > 1)
     for number, group in enumerate(groups(ds), 1):
-        yield from (f"group {number}: {complaint}" for complaint in _group(group))
+        yield from (f"group {number}: {complaint}" for complaint in _group(group, template_of_groups))
 
 
-def _group(group: Dataset) -> Iterator[str]:
+def _group(group: Dataset, template: str) -> Iterator[str]:
     names = Counter(name_of(item) for item in group.ContentSequence)
     for name in ("112039", "112040", "121071", "111001", "111003"):
         if names[name] != 1:
             yield f"{name} stands {names[name]} times"
-    if group.get("ContentTemplateSequence", [Dataset()])[0].get("TemplateIdentifier") != "1501":
-        yield "no template identification"
+    if group.get("ContentTemplateSequence", [Dataset()])[0].get("TemplateIdentifier") != template:
+        yield f"it is not TID {template}"
     sited = any(
         item.ValueType in ("SCOORD", "SCOORD3D")
-        or name_of(item) == "121191"
-        or (name_of(item) == "363698007" and item.ConceptCodeSequence[0].CodeValue in SIDES)
-        for item in group.ContentSequence
+        or name_of(item) in PLACES
+        or (item.ValueType == "CODE" and item.ConceptCodeSequence[0].CodeValue in SIDES)
+        for item in _content(group)
     )
     if sited and SCORES & set(names):
         yield "a score of the whole exam stands with a side, a region, a point or a segment"
+
+
+# ------------------------------------------------------------------ further objects
+def _located_region(ds: Dataset) -> Iterator[str]:
+    """An outline on an image in every group, else OHIF shows nothing; no number and no site beside it."""
+    yield from _measurement_report(ds, "1410")
+    for group in groups(ds):
+        names = {name_of(item): item for item in group.ContentSequence}
+        outlines = [item for item in group.ContentSequence if item.ValueType == "SCOORD"]
+        if [item.GraphicType for item in outlines] != ["POLYLINE"]:
+            yield "a group is not one outline on an image"
+        for points in (list(outline.GraphicData) for outline in outlines):
+            if points[:2] != points[-2:]:
+                yield "the outline is not closed"
+        if any(item.ValueType == "NUM" for item in group.ContentSequence) or "363698007" in names:
+            yield "a number or a site stands beside the outline"
+        if "121071" in names and names["121071"].ConceptCodeSequence[0].CodeValue != SELECTED_REGION:
+            yield "it is called something else than a selected region"
+        if not any("not a lesion" in item.get("TextValue", "") for item in group.ContentSequence):
+            yield "it does not say that it is no lesion"
+
+
+def _segmentation(ds: Dataset) -> Iterator[str]:
+    for segment in ds.SegmentSequence:
+        if segment.SegmentedPropertyTypeCodeSequence[0].CodeValue != SELECTED_REGION:
+            yield "a segment is called something else than a selected region"
+        if not segment.get("SegmentationAlgorithmIdentificationSequence") or "TrackingUID" not in segment:
+            yield "a segment lacks its algorithm or its tracking UID"
+        if "not a lesion" not in segment.SegmentDescription:
+            yield "a segment does not say that it is no lesion"
+    if "Laterality" in ds or any("AnatomicRegionSequence" in segment for segment in ds.SegmentSequence):
+        yield "it names a side or a site"
+    yield from _in_the_patient(ds)
+
+
+def _parametric_map(ds: Dataset) -> Iterator[str]:
+    if ds.ContentQualification != "RESEARCH":
+        yield "it is not qualified as research"
+    for mapping in ds.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence:
+        if mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeValue != "130404":
+            yield "its quantity is not saliency"
+    yield from _in_the_patient(ds)
+
+
+def _in_the_patient(ds: Dataset) -> Iterator[str]:
+    if "not a lesion" not in ds.ContentDescription:
+        yield "it does not say that it is no lesion"
+    if not ds.get("FrameOfReferenceUID"):
+        yield "it lies in no frame of reference"
+    if len(ds.PerFrameFunctionalGroupsSequence) != ds.NumberOfFrames:
+        yield "not every frame has its place"
+    cited = {r.ReferencedSOPInstanceUID for item in _items(ds) for r in item.get("SourceImageSequence", [])}
+    listed = {r.ReferencedSOPInstanceUID for item in _items(ds) for r in item.get("ReferencedInstanceSequence", [])}
+    if cited != listed:
+        yield "the instances cited by its frames are not those that it lists"
+
+
+def _key_objects(ds: Dataset) -> Iterator[str]:
+    """TID 2010: PixelMed alone sees a concept name on a selected object; here it is seen without it."""
+    for item in ds.ContentSequence:
+        if item.ValueType in ("IMAGE", "COMPOSITE") and "ConceptNameCodeSequence" in item:
+            yield "a selected object has a concept name"
+    yield from _evidence(ds)
 
 
 # ------------------------------------------------------------------ all of them
 def judge(path: Path, source: Dataset | None = None, *, with_pixelmed: bool = False) -> list[str]:
     """What every judge complains about in the object at `path`; empty for a good one."""
     ds = pydicom.dcmread(path)
-    report = ds.SOPClassUID in STRUCTURED_REPORTS
+    report = ds.SOPClassUID in {*STRUCTURED_REPORTS, KEY_OBJECTS}
     judges = [dciodvfy, dicom_validator, *([dsrdump] if report else []), *([pixelmed] * (report and with_pixelmed))]
     found = [f"{judge.__name__}: {complaint}" for judge in judges for complaint in judge(path)]
     return found + [f"house rules: {complaint}" for complaint in house_rules(ds, source)]

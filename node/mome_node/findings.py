@@ -23,10 +23,11 @@ AdviceValue = Literal["CANDIDATE", "NO_SUPPORT", "WITHHELD"]
 PROBLEM_CODES: Mapping[str, Mapping[str, Any]] = json.loads(
     files(__package__).joinpath("problem_codes.json").read_text(encoding="utf-8")
 )
-"""Code -> severity, blocks_advice, meaning. Codes with stage "pixels" come after the grouping."""
+"""Code -> severity, blocks_advice, meaning. Codes with stage "pixels" come after the grouping; a refusal for a code
+with audience "operations" is told to who runs the node, any other to the reader of the exam."""
 
-NOT_FOR_READERS = frozenset({"NOT_BREAST", "INTERVENTIONAL", "MIXED_PATIENTS"})
-"""Refusals that concern operations only: no object is delivered to a destination where radiologists read."""
+NOT_FOR_READERS = frozenset(code for code, about in PROBLEM_CODES.items() if about.get("audience") == "operations")
+"""Refusals that concern operations only (routing, identity): no object goes where radiologists read."""
 
 SIDES_UNKNOWN = frozenset({"PATIENT_POSITION_CONTRADICTS_ANATOMY"})
 """Problems after which no result names a side or a place: the exam says that left is where right may be."""
@@ -235,6 +236,17 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplacedResult:
+    """The earlier result of the same study that this one takes the place of, in short."""
+
+    id: str  # eight characters, as printed on its pages
+    created: str  # ISO 8601, as `Findings.created`
+    status: Status
+    advice: AdviceValue | None  # before a destination's advice mode hides it
+    below: bool | None  # its score lay at or below its operating point; None where there was no score or no point
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """Everything that the reports, the pictures and the operations page may say about one study."""
 
@@ -256,7 +268,8 @@ class Findings:
     software: str  # name and version of the node
     mode: Literal["research", "clinical"]
     created: str  # ISO 8601 local date and time of the analysis, as in ContentDate and ContentTime
-    further_scores: tuple[ExamScore, ...] = ()  # of other targets of the weights: in no result object
+    further_scores: tuple[ExamScore, ...] = ()  # of other targets of the weights: for research destinations only
+    replaces: ReplacedResult | None = None
     schema_version: int = field(default=1)
 
     @property
@@ -268,6 +281,13 @@ class Findings:
     def for_readers(self) -> bool:
         """False for a refusal that concerns operations only."""
         return not any(p.code in NOT_FOR_READERS for p in self.reasons)
+
+    @property
+    def below(self) -> bool | None:
+        """The score lies at or below its operating point; None where there is no score or no point."""
+        if self.score is None or self.score.operating_point is None:
+            return None
+        return self.score.score <= self.score.operating_point.threshold
 
     @property
     def sides_known(self) -> bool:
@@ -294,6 +314,7 @@ class Findings:
                 "further_scores": tuple(map(_score, raw["further_scores"])),
                 "advice": advice,
                 "salient": salient,
+                "replaces": ReplacedResult(**raw["replaces"]) if raw.get("replaces") else None,
                 "problems": tuple(Problem(**tupled(p)) for p in raw["problems"]),
                 "used": tuple(InputUsed(**tupled(u)) for u in raw["used"]),
                 "missing": tuple(InputMissing(**m) for m in raw["missing"]),

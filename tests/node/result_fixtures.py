@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import MRImageStorage
+from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 
+from mome_node.analysis.explanation import most_salient
 from mome_node.findings import (
     Advice,
     ExamScore,
@@ -209,6 +210,66 @@ def evidence(image: Dataset | None = None) -> list[Dataset]:
             ds.StudyInstanceUID = first.StudyInstanceUID
             found.append(ds)
     return found
+
+
+# ------------------------------------------------------------------ headers of the images of a volume
+FRAME_OF_REFERENCE = "2.25.5001"
+
+
+def dynamic(dce: Volume, enhanced: bool = False, shift: tuple[float, float, float] = (0, 0, 0)) -> list[Dataset]:
+    """Headers of the images that `dce` could have been built of: one for each slice and phase, or all as frames of one.
+
+    Neither the order of the list nor the UIDs tell slice or phase; the times do. `shift`: mm, of every image.
+    """
+    phases, width, height, slices = dce.voxels.shape
+    column, row, between = dce.spacing
+    places = []
+    for n in range(phases * slices):
+        phase, k = divmod((n * 17 + 3) % (phases * slices), slices)  # every place once: 17 divides no count
+        place = Dataset()
+        place.PlanePositionSequence, place.PlaneOrientationSequence = [Dataset()], [Dataset()]
+        place.PixelMeasuresSequence, place.FrameContentSequence = [Dataset()], [Dataset()]
+        corner = dce.to_patient(np.array([[0, 0, k]]))[0] + shift
+        place.PlanePositionSequence[0].ImagePositionPatient = np.round(corner, 4).tolist()
+        cosines = (dce.affine[:3, :2] / dce.spacing[:2]).T.ravel()
+        place.PlaneOrientationSequence[0].ImageOrientationPatient = cosines.tolist()
+        place.PixelMeasuresSequence[0].PixelSpacing = [row, column]
+        place.PixelMeasuresSequence[0].SliceThickness = between
+        place.FrameContentSequence[0].FrameAcquisitionDateTime = f"20240517{100000 + 100 * phase}"
+        places.append(place)
+    if enhanced:
+        whole = _image("2.25.41000", EnhancedMRImageStorage, width, height)
+        whole.PerFrameFunctionalGroupsSequence = places
+        return [whole]
+    found = []
+    for n, place in enumerate(places):
+        ds = _image(f"2.25.{42000 + n}", MRImageStorage, width, height)
+        for group in place:
+            ds.update(group.value[0])
+        ds.AcquisitionDate, ds.AcquisitionTime = "20240517", str(ds.FrameAcquisitionDateTime)[8:]
+        del ds.FrameAcquisitionDateTime
+        found.append(ds)
+    return found
+
+
+def _image(uid: str, sop_class: str, width: int, height: int) -> Dataset:
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, uid
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = STUDY, SERIES["dce"]
+    ds.FrameOfReferenceUID, ds.Modality = FRAME_OF_REFERENCE, "MR"
+    ds.Columns, ds.Rows = width, height
+    return ds
+
+
+def made_of(headers: list[Dataset], dce: Volume, salient: np.ndarray, **changes: Any) -> Findings:
+    """The synthetic exam whose dynamic series is these images of this volume, with its salient place."""
+    used = replace(
+        USED[0],
+        instances=tuple(sorted(header.SOPInstanceUID for header in headers)),
+        phase_seconds=dce.seconds,
+        phases=dce.voxels.shape[0],
+    )
+    return findings(**{"used": (used, *USED[1:]), "salient": most_salient(salient, dce), **changes})
 
 
 # ------------------------------------------------------------------ volumes

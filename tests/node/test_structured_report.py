@@ -116,7 +116,7 @@ def test_a_percentage_only_with_a_calibration() -> None:
 def test_the_operating_point_is_told_with_its_counts_and_upper_limit() -> None:
     """Zero missed of 86 is not none missed: the exact upper limit says how many it may be."""
     lines = said(group(report(fixtures.findings()), "GRP_SCORE"), "OP_TEXT")
-    assert "0 of 86 synthetic cancers scored this low; upper 95 % limit 4.2 %." in lines
+    assert "At or below it: 0 of 86 synthetic cancers scored this low; upper 95 % limit 4.2 %." in lines
     assert said(group(report(fixtures.without("dwi")), "GRP_SCORE"), "OP_THRESHOLD") == []
 
 
@@ -212,7 +212,8 @@ def test_every_group_names_the_algorithm_and_its_weights() -> None:
     for found in judges.groups(report(fixtures.findings())):
         items = list(found.ContentSequence)
         assert said(items, "111001") == ["MOME"]
-        assert f"weights SHA-256 {fixtures.MODEL.weights_sha256}" in said(items, "111002")
+        (parameters,) = said(items, "111002")
+        assert f"weights SHA-256 {fixtures.MODEL.weights_sha256}" in parameters
 
 
 def test_weights_that_saw_no_patient_stay_research_in_every_mode() -> None:
@@ -355,8 +356,8 @@ def test_the_report_reads_as_text(tmp_path: Path) -> None:
     assert lines[0] == "Dynamic Contrast MR Measurement Report"
     assert "  Conclusion: A whole-exam score was computed; advice is withheld." in lines
     assert "    - The weights hold no operating point for these sequences." in lines
-    assert "  AI score, 0 to 100 (not a probability): 73.1" in lines
-    assert "  Volume of the analysed area: 1312.0 ml" in lines
+    assert "  AI score, 0 to 100 (not a probability): 73.1 points" in lines
+    assert "  Volume of the analysed area: 1312 ml" in lines
     assert "  Diffusion weighted: Absent" in lines
 
 

@@ -30,6 +30,7 @@ class Case:
     category: str | None  # BI-RADS category a person gave for this exam
     card: ModelCard
     exam: Mapping[str, Any] = field(default_factory=dict)  # facts of the exam, keys as in card.evaluated_range
+    exclusions: Sequence[Reason] = ()  # what requests and descriptions say in words (exclusions.stated)
     synthetic_demonstration: bool = False  # a phantom of this node's own generator, and the site asked for the showing
 
 
@@ -104,6 +105,11 @@ def category_not_4(case: Case) -> list[Reason]:
     return [Reason("CATEGORY_NOT_4", f"The known category is {case.category}; the advice is about 4, 4A and 4B only.")]
 
 
+def excluded_in_words(case: Case) -> list[Reason]:
+    """The request or a description speaks of surgery, biopsy, an implant, ...: exams that the advice is not about."""
+    return list(case.exclusions)
+
+
 def not_evaluated_on_patients(case: Case) -> list[Reason]:
     """Weights that no patient's exam was tried on advise nobody; a marked showing on own phantoms is the exception."""
     if case.card.evaluated_on_patients or case.synthetic_demonstration:
@@ -118,6 +124,7 @@ RULES: tuple[Callable[[Case], list[Reason]], ...] = (
     outside_evaluated_range,
     category_unknown,
     category_not_4,
+    excluded_in_words,
 )
 
 

@@ -50,8 +50,9 @@ IN_WORDS = re.compile(r"\bBI-?RADS\W{0,12}(?:category|cat\.?|kategorie)?\W{0,3}(
 GOES_ON = re.compile(r"\s*[-/(\u2013]*\s*(?:[0-6][ABC]?|[ABC])\b", re.IGNORECASE)
 """After a category: "4 C", "4(c)", "4-5", "4A/4C": more than one, or another than was read."""
 OF_ANOTHER_EXAM = re.compile(
-    r"\b(?:prior|previous|vor\w*|mammo\w*|mg|mmg|dbt|tomo\w*|us|ultra\w*|sono\w*|echo\w*|outside|extern\w*|ausw\w*"
-    r"|(?:19|20)\d\d)\b",
+    r"\b(?:prior|previ\w*|vor\w*|prec?ced\w*|précéd\w*|antér\w*|anter\w*|eerder\w*|mam[mo]\w*gra\w*|mammo\w*|mg|mmg|dbt"
+    r"|tomo\w*|us|ultra\w*|sono\w*|[eé]cho\w*|ecogra\w*|outside|extern\w*|ausw\w*|(?:19|20)\d\d)\b"
+    r"|既往|前次|前回|外院|他院|钼靶|鉬靶|超声|超聲|超音波|エコー|マンモ",
     re.IGNORECASE,
 )
 

@@ -1,89 +1,50 @@
-"""Text and pictures on a square page: one font, one palette, the same pixels on every machine of one build.
+"""Text and pictures on a square page: one palette, the same pixels on every machine of one build.
 
 The palette is blue, grey and amber: it is told apart with every kind of colour vision, and it passes no verdict.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from .planes import BoolArray, FloatPicture
+from .typeface import Typeface
 
-SIDE = 768  # pixels; the smallest text stays legible when a viewer shows the page at 512
-MARGIN = 46  # left and right
-TOP, BOTTOM = 82, 694  # viewers write over the corners, a tenth of the height
+SIDE = 768  # pixels
+MARGIN = 42  # left and right: viewers write over the corners, and single letters at the middle of the sides
+TOP, BOTTOM = 84, 684  # a ninth of the height at either end is the viewer's
 WIDTH = SIDE - 2 * MARGIN
 
-BODY, SMALL, HEADING = 16, 14, 18
+# Sizes of letters, pixels. The smallest stay legible in a viewer that shows the page at 512: small letters of 6 pixels.
+SMALL, BODY, BAND, HEADING, LARGE, HUGE = 17, 19, 20, 23, 26, 56
 
 Colour = tuple[int, int, int]
 PAPER: Colour = (14, 17, 21)
-INK: Colour = (228, 232, 236)
-MUTED: Colour = (160, 170, 180)
-STEEL: Colour = (126, 158, 190)
+PANEL: Colour = (30, 40, 54)  # behind what is read first
+INK: Colour = (232, 236, 240)
+MUTED: Colour = (168, 178, 188)
+STEEL: Colour = (140, 172, 204)
 DEEP: Colour = (46, 66, 90)
-AMBER: Colour = (240, 190, 90)
+BAR: Colour = (92, 116, 144)
+AMBER: Colour = (244, 196, 96)
+WARNING: Colour = (62, 48, 20)  # behind amber text
+WHITE: Colour = (255, 255, 255)
 
 HEAT_LOW: Colour = (214, 104, 10)
 HEAT_HIGH: Colour = (255, 240, 80)
 HEAT_FROM = 0.12  # share of the highest saliency below which nothing is drawn
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom
-
-
-@cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that comes with Pillow: no machine needs one of its own."""
-    found = ImageFont.load_default(size=size)
-    assert isinstance(found, ImageFont.FreeTypeFont)  # Pillow is built with FreeType wherever it has wheels
-    return found
-
-
-@cache
-def _has_glyph(character: str) -> bool:
-    missing = font(BODY).getmask("\uffff")
-    return character.isspace() or bytes(font(BODY).getmask(character)) != bytes(missing)
-
-
-def drawable(text: str) -> str:
-    """`text` in letters that the font has: without accents, a question mark for scripts it lacks."""
-    return "".join(c if _has_glyph(c) else _without_accent(c) for c in text)
-
-
-def _without_accent(character: str) -> str:
-    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    return plain if plain and all(map(_has_glyph, plain)) else "?"
-
-
-def wrapped(text: str, size: int, width: float) -> list[str]:
-    """Lines no wider than `width` pixels; a word that is too long is cut."""
-    lines, line = [], ""
-    for word in drawable(text).split():
-        candidate = f"{line} {word}".strip()
-        if font(size).getlength(candidate) <= width:
-            line = candidate
-            continue
-        if line:
-            lines.append(line)
-        line = word
-        while font(size).getlength(line) > width:
-            fits = next(n for n in range(len(line) - 1, 0, -1) if font(size).getlength(line[:n]) <= width)
-            lines.append(line[:fits])
-            line = line[fits:]
-    return [*lines, line] if line else lines
-
 
 class Page:
     """One frame under the pen."""
 
-    def __init__(self) -> None:
+    def __init__(self, typeface: Typeface) -> None:
+        self.typeface = typeface
         self.image = Image.new("RGB", (SIDE, SIDE), PAPER)
         self.pen = ImageDraw.Draw(self.image)
 
@@ -91,8 +52,30 @@ class Page:
         """(SIDE, SIDE, 3)"""
         return np.asarray(self.image, np.uint8)
 
-    def text(self, xy: tuple[float, float], text: str, size: int, colour: Colour = INK, anchor: str = "la") -> None:
-        self.pen.text(xy, drawable(text), fill=colour, font=font(size), anchor=anchor)
+    def text(
+        self,
+        xy: tuple[float, float],
+        text: str,
+        size: int,
+        colour: Colour = INK,
+        anchor: str = "la",
+        *,
+        bold: bool = False,
+        halo: bool = False,
+    ) -> float:
+        """One line; where `xy` lies in it: l, m or r, then a (above), m or d (below). The x at its end.
+
+        `halo`: a dark rim, for letters on a picture.
+        """
+        above, below = self.typeface.heights(size)
+        x = xy[0] - {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * self.typeface.length(text, size, bold)
+        y = xy[1] + {"a": float(above), "m": (above - below) / 2, "d": float(-below)}[anchor[1]]
+        rim = 2 if halo else 0
+        for run, font in self.typeface.runs(text, size, bold):
+            at = (round(x), round(y))
+            self.pen.text(at, run, fill=colour, font=font, anchor="ls", stroke_width=rim, stroke_fill=PAPER)
+            x += font.getlength(run)
+        return x
 
     def lines(
         self,
@@ -102,40 +85,47 @@ class Page:
         size: int = BODY,
         colour: Colour = INK,
         width: float = WIDTH,
+        bold: bool = False,
     ) -> float:
         """Paragraphs below each other; the y below the last."""
         x, y = xy
         for text in texts:
-            for line in wrapped(text, size, width):
-                self.text((x, y), line, size, colour)
+            for line in self.typeface.wrapped(text, size, width, bold):
+                self.text((x, y), line, size, colour, bold=bold)
                 y += line_height(size)
         return y
 
-    def band(self, text: str, y: float) -> float:
-        """A bar over the width of the page; the y below it."""
-        self.pen.rectangle((MARGIN, y, SIDE - MARGIN, y + 32), fill=DEEP)
-        size = next(s for s in range(22, 8, -1) if font(s).getlength(text) <= WIDTH - 16)
-        self.text((SIDE / 2, y + 16), text, size, (255, 255, 255), "mm")
-        return y + 32
+    def height_of(self, texts: Sequence[str], size: int, width: float = WIDTH, bold: bool = False) -> float:
+        """What `lines` would take."""
+        return sum(len(self.typeface.wrapped(text, size, width, bold)) for text in texts) * line_height(size)
+
+    def band(self, text: str, aside: str, y: float) -> float:
+        """A bar over the width of the page, with `aside` at its right end or below `text`; the y below it."""
+        room = WIDTH - 20
+        one_line = self.typeface.length(text, BAND, bold=True) + self.typeface.length(aside, SMALL) + 20 <= room
+        height = line_height(BAND) if one_line else self.height_of([text], BAND, room, bold=True)
+        below = 0 if one_line else self.height_of([aside], SMALL, room)
+        self.pen.rectangle((MARGIN, y, SIDE - MARGIN, y + height + below + 6), fill=DEEP)
+        self.lines((MARGIN + 10, y + 3), [text], size=BAND, colour=WHITE, width=room, bold=True)
+        if one_line:
+            self.text((SIDE - MARGIN - 10, y + 3 + height / 2), aside, SMALL, INK, "rm")
+        else:
+            self.lines((MARGIN + 10, y + 3 + height), [aside], size=SMALL, width=room)
+        return y + height + below + 6
 
     def paste(self, picture: npt.NDArray[np.uint8], corner: tuple[int, int]) -> None:
         self.image.paste(Image.fromarray(picture), corner)
 
 
 def line_height(size: int) -> float:
-    return round(size * 1.24)
+    return round(size * 1.2)
 
 
-def height_of(texts: Sequence[str], size: int, width: float = WIDTH) -> float:
-    """What `Page.lines` would take."""
-    return sum(len(wrapped(text, size, width)) for text in texts) * line_height(size)
-
-
-def fitted(picture: tuple[int, int], spacing: tuple[float, float], room: tuple[int, int]) -> tuple[int, int]:
+def fitted(picture: tuple[int, int], spacing: tuple[float, float], room: tuple[float, float]) -> tuple[int, int]:
     """(width, height) in pixels of a picture of (rows, columns) with square millimetres, as large as `room` allows."""
     height, width = picture[0] * spacing[0], picture[1] * spacing[1]
     scale = min(room[0] / width, room[1] / height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    return max(1, int(width * scale)), max(1, int(height * scale))
 
 
 def resized(picture: FloatPicture, size: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -161,7 +151,9 @@ def heated(picture: npt.NDArray[np.uint8], amount: npt.NDArray[np.floating]) -> 
     return np.asarray(np.round(picture * (1 - opacity) + colour * opacity), np.uint8)
 
 
-def outlined(picture: npt.NDArray[np.uint8], inside: BoolArray, colour: Colour) -> npt.NDArray[np.uint8]:
-    """`picture` with a line of one pixel along the edge of `inside`."""
-    edge = inside & ~ndimage.binary_erosion(inside)
+def outlined(
+    picture: npt.NDArray[np.uint8], inside: BoolArray, colour: Colour, width: int = 1
+) -> npt.NDArray[np.uint8]:
+    """`picture` with a line of `width` pixels around `inside`: it hides nothing of what it surrounds."""
+    edge = ndimage.binary_dilation(inside, iterations=width) & ~inside
     return np.where(edge[..., None], np.array(colour, np.uint8), picture)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from ..findings import Findings
 
-RESULT_SCHEMA = 1
+RESULT_SCHEMA = 2
 """Raised by a developer whenever the layout or the content of the objects changes within a software version."""
 
 
@@ -31,9 +31,7 @@ class ResultIdentity:
         "device" identifies the algorithm and derives from the weights alone: the same in every study (IHE AIR: it
         changes when the model changes).
         """
-        root = self.weights_sha256 if kind == "device" else self.work
-        digest = hashlib.sha256(f"{kind}\n{root}".encode()).digest()
-        return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
+        return derived_uid(self.weights_sha256 if kind == "device" else self.work, kind)
 
     @property
     def short(self) -> str:
@@ -43,6 +41,17 @@ class ResultIdentity:
     def worded(self, vocabulary_sha256: str) -> ResultIdentity:
         """The identity of the same result in certain words."""
         return replace(self, work=_sha256([self.work, vocabulary_sha256]))
+
+
+def derived_uid(root: str, kind: str) -> str:
+    """A UID of the form 2.25.<UUID> (PS3.5 B.2) of what is of this `kind` and made of `root`."""
+    digest = hashlib.sha256(f"{kind}\n{root}".encode()).digest()
+    return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
+
+
+def of_withdrawal(weights_sha256: str, objects: Sequence[str], name: str) -> ResultIdentity:
+    """Identity of what takes back `objects` (SOP Instance UIDs); another `name` is another withdrawal."""
+    return ResultIdentity(_sha256(["withdrawal", sorted(objects), name]), weights_sha256)
 
 
 def derive_identity(

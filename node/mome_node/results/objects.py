@@ -8,9 +8,11 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from pydicom import charset
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.sr.coding import Code
@@ -20,6 +22,9 @@ from ..findings import Findings
 from . import wording
 from .identity import ResultIdentity
 from .sr_template import Vocabulary
+
+# pydicom 3.0 leaves the escape sequences of GB 2312 in the text; Python's codec does not take them either.
+charset.handled_encodings = tuple(name for name in charset.handled_encodings if name != "iso_ir_58")  # type: ignore[assignment]
 
 IMPLEMENTATION_UID = UID("2.25.226187348211905817436519027364418827561")
 IMPLEMENTATION_VERSION = "MOME_NODE_1"
@@ -54,7 +59,18 @@ COPIED_IF_PRESENT = (
     "ProcedureCodeSequence",
     "IssuerOfAccessionNumberSequence",
     "TimezoneOffsetFromUTC",
+    "InstitutionName",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """A report that an archive has and that a new one takes the place of."""
+
+    variant: str  # of the destination that has it
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
 
 
 def new_object(
@@ -142,6 +158,19 @@ def reference(image: Dataset) -> Dataset:
     item.ReferencedSOPClassUID = image.SOPClassUID
     item.ReferencedSOPInstanceUID = image.SOPInstanceUID
     return item
+
+
+def reference_hierarchy(evidence: Sequence[Dataset]) -> Dataset:
+    """Hierarchical SOP Instance Reference Macro (PS3.3 Table C.17-3): every object of one study that is referred to."""
+    study = Dataset()
+    study.StudyInstanceUID = evidence[0].StudyInstanceUID
+    study.ReferencedSeriesSequence = []
+    for uid, images in evidence_by_series(evidence):
+        series = Dataset()
+        series.SeriesInstanceUID = uid
+        series.ReferencedSOPSequence = [reference(image) for image in images]
+        study.ReferencedSeriesSequence.append(series)
+    return study
 
 
 def coded(code: Code) -> Dataset:

@@ -1,346 +1,210 @@
-"""The frames of the secondary capture, each drawn for a tired reader: a summary first, then where, then why.
+"""The pages that a reader opens first: the summary of a result, a refusal, a withdrawal.
 
-Frame 1 says what kind of object this is, where the model looked, the score on its scale, the advice in words, the
-inputs and their quality, and what was never evaluated. What does not fit goes on to the next page; nothing is cut.
+The summary is read in five seconds from top to bottom: what kind of object this is, where the model looked, the score
+on its scale, the advice in words, what it rests on, and what was never evaluated. What does not fit goes on to the next
+page; nothing is cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from ..findings import Findings
-from ..volume import FloatArray, Volume
+from ..findings import InputUsed
+from ..volume import Volume
 from . import planes, wording
 from .drawing import (
     AMBER,
     BODY,
     BOTTOM,
-    DEEP,
     HEADING,
+    HUGE,
     INK,
+    LARGE,
     MARGIN,
     MUTED,
-    SIDE,
+    PANEL,
     SMALL,
     STEEL,
     TOP,
+    WHITE,
     WIDTH,
-    Colour,
     Page,
     coloured,
     fitted,
-    font,
-    heat,
-    heated,
-    height_of,
     line_height,
     outlined,
     resized,
-    wrapped,
 )
 from .planes import BoolArray
+from .score_pages import scale, scale_height
+from .sheets import Block, Label, Subject, flow, height_of, notices, opened
 from .sr_template import Vocabulary
+from .typeface import Typeface
 
 CROP_MM = 12.0  # shown around the analysed area
-CONTOUR_AT = 0.5  # share of the highest saliency
-MOST_SLICES = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What identifies the result on a page: no name, nothing that the viewer's own overlay shows better."""
-
-    result: str
-    study_date: str  # YYYY-MM-DD
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Lines under a heading that stay in one style."""
-
-    heading: str
-    texts: Sequence[str]
-    size: int = SMALL
-    colour: Colour = INK
+PICTURE_WIDTH = 344
+PICTURE_HEIGHTS = (106.0, 210.0)  # what the picture may shrink to, or grow to where there are few words
+SMALLEST_ROW = PICTURE_HEIGHTS[0] + 20  # with the line above it
+GAPS = 14  # between the parts of the page
+SHORT_ADVICE = 2  # lines up to which the advice is said in large letters
 
 
 # ------------------------------------------------------------------ summary
-def summary(
-    findings: Findings,
-    label: Label,
-    vocabulary: Vocabulary,
-    dce: Volume | None,
-    mask: BoolArray | None,
-    *,
-    saliency_follows: bool,
-) -> list[Page]:
-    """Frame 1, and what does not fit on it. Without saliency frames to follow the page says why."""
-    say = vocabulary.say
-    page = Page()
-    y = _top(page, findings, label, vocabulary)
-    if dce is not None:
-        y = _where(page, y + 6, findings, vocabulary, dce, mask)
-    y = _scale(page, y + 6, findings, vocabulary)
-    footer = [say("limits.no_comparison")]
-    floor = BOTTOM - height_of(footer, SMALL)
+def summary(subject: Subject, dce: Volume | None, mask: BoolArray | None) -> list[Page]:
+    """Frame 1, and what does not fit on it."""
+    page, y = opened(subject)
+    y = notices(page, y + 4, [*subject.notices, *_sides(subject)])
+    footer = [subject.say("limits.no_comparison")]
+    floor = BOTTOM - page.height_of(footer, SMALL)
     page.lines((MARGIN, floor), footer, size=SMALL, colour=STEEL)
-    heading = say("advice.heading")
-    if findings.advice is not None and findings.advice.marked_demonstration:
-        heading += f": {say('marking.demonstration')}"
-    *_, advice = wording.advice(findings, vocabulary)  # the mark of a demonstration stands in the heading
-    blocks = [
-        Block(heading, [advice], BODY),
-        Block("", [f"- {reason}" for reason in wording.advice_reasons(findings)]),
-        Block("", wording.exclusions(findings, vocabulary), colour=MUTED),
-        Block("", [f"{say('quality.heading')}: {' '.join(wording.quality(findings, vocabulary))}"]),
+    blocks = [*_advice(subject), *_inputs(subject), *_checks(subject)]
+    room = floor - y - scale_height(page, subject) - height_of(subject.typeface, blocks) - GAPS
+    said = [" ".join(_evidence(subject))]
+    if room - page.height_of(said, SMALL) < SMALLEST_ROW:
+        # Beside a low score stands how many cancers scored as low; less urgent words go on to the next page.
+        said = _evidence(subject)[:1] if subject.findings.below else []
+    y = _where(page, y + 6, subject, dce, mask, height=room - page.height_of(said, SMALL))
+    y = scale(page, y + 4, subject)
+    y = page.lines((MARGIN, y), said, size=SMALL, colour=MUTED)
+    return flow(subject, page, y + 2, floor - 2, blocks)
+
+
+def _sides(subject: Subject) -> list[str]:
+    """Where left and right cannot be trusted, that comes before everything else."""
+    return [] if subject.findings.sides_known else [wording.no_saliency(subject.findings, subject.vocabulary)]
+
+
+def _advice(subject: Subject) -> list[Block]:
+    """The advice on a panel, large where it is short, with what the headers cannot know below it."""
+    findings, vocabulary = subject.findings, subject.vocabulary
+    given = findings.advice
+    heading, colour = subject.say("advice.heading"), STEEL
+    if given is not None and given.marked_demonstration:
+        heading, colour = f"{heading}: {subject.say('marking.demonstration')}", AMBER
+    *_, text = wording.advice(findings, vocabulary)  # the mark of a demonstration stands in the heading
+    short = len(subject.typeface.wrapped(text, HEADING, WIDTH - 28, bold=True)) <= SHORT_ADVICE
+    said = Block([text], size=HEADING if short else BODY, bold=short, colour=WHITE, panel=PANEL, heading_colour=colour)
+    blocks = [replace(said, heading=heading)]
+    if given is not None and given.value == "WITHHELD":
+        reasons = [f"\N{EN DASH} {reason}" for reason in wording.advice_reasons(findings)]
+        blocks.append(replace(said, texts=reasons, size=BODY, bold=False, colour=INK, gap=0))
+    exclusions = [" ".join(wording.exclusions(findings, vocabulary))]
+    return [*blocks, replace(said, texts=exclusions, size=SMALL, bold=False, colour=MUTED, gap=2)]
+
+
+def _inputs(subject: Subject) -> list[Block]:
+    """What the score rests on, in short; the names of the series stand on the last page. What is missing is amber."""
+    findings, vocabulary = subject.findings, subject.vocabulary
+    short = replace(findings, used=tuple(map(_in_short, findings.used)))
+    lines = wording.inputs(short, vocabulary)
+    used, missing = lines[: len(findings.used)], lines[len(findings.used) :]
+    return [
+        Block([" \N{MIDDLE DOT} ".join(used)] if used else [], lead=subject.say("inputs.heading")),
+        Block(missing, colour=AMBER, gap=0),
     ]
-    if dce is None:  # otherwise the inputs stand beside the picture
-        blocks.append(Block(say("inputs.heading"), wording.inputs(findings, vocabulary)))
-    if not saliency_follows:
-        blocks.append(Block("", [wording.no_saliency(findings, vocabulary)]))
-    return _flow(page, y + 4, floor - 2, blocks, findings, label, vocabulary)
 
 
-def refusal(findings: Findings, label: Label, vocabulary: Vocabulary) -> list[Page]:
-    """The page of a study without result: that it is none, why, and what would help."""
-    say = vocabulary.say
-    page = Page()
-    y = _top(page, findings, label, vocabulary)
-    page.text((MARGIN, y + 26), say("refusal.heading"), 54)
-    y = page.lines((MARGIN, y + 104), [say("refusal.not_a_result")], size=22, colour=STEEL)
-    blocks = [
-        Block(say("refusal.reasons"), wording.reasons_of_refusal(findings, vocabulary), HEADING),
-        Block(say("refusal.help"), wording.remedies(findings, vocabulary), HEADING),
-    ]
-    return _flow(page, y + 16, BOTTOM, blocks, findings, label, vocabulary)
+def _checks(subject: Subject) -> list[Block]:
+    """What the quality checks found, without what stands among the reasons of the advice or the inputs already."""
+    findings, vocabulary = subject.findings, subject.vocabulary
+    said = "\n".join([*wording.advice_reasons(findings), *wording.inputs(findings, vocabulary)])
+    found = [line for line in wording.quality(findings, vocabulary) if line not in said]
+    problems = any(problem.severity != "info" for problem in findings.problems)
+    lead, colour = subject.say("quality.heading"), AMBER if problems else INK
+    return [Block([" ".join(found)], lead=lead, colour=colour, gap=0)] if found else []
 
 
-def _top(page: Page, findings: Findings, label: Label, vocabulary: Vocabulary) -> float:
-    """What kind of object this is, in every frame: the band, the weights, the result and the exam it belongs to."""
-    y = page.band(wording.band(findings, vocabulary), TOP)
-    identity = vocabulary.say("marking.result", id=label.result, date=label.study_date)
-    marks = [f"{wording.use(findings, vocabulary)} {wording.weights(findings, vocabulary)} {identity}"]
-    return page.lines((MARGIN, y + 4), marks, size=SMALL, colour=MUTED)
+def _in_short(used: InputUsed) -> InputUsed:
+    """Without the name of its series, where phases, b-value or contrast tell what it is."""
+    told = used.phases or used.phase_seconds or used.b_value is not None or used.fat_suppressed is not None
+    return replace(used, description="") if told else used
+
+
+def _evidence(subject: Subject) -> list[str]:
+    """How the set that the operating point was frozen on scored, and what the score is not of: where there is room,
+    for the last page says both in full."""
+    found = subject.findings.score
+    if found is None:
+        return []
+    frozen_on, *counts = wording.operating_point(found, subject.vocabulary)
+    return [counts[0] if counts else frozen_on, subject.say("score.scope")]
 
 
 def _where(
-    page: Page, y: float, findings: Findings, vocabulary: Vocabulary, dce: Volume, mask: BoolArray | None
+    page: Page, y: float, subject: Subject, dce: Volume | None, mask: BoolArray | None, *, height: float
 ) -> float:
-    """Left the axial projection with the analysed area, right what was and was not looked at; the y below both."""
-    say, room = vocabulary.say, (392, 165)
-    axes = planes.patient_axes(dce.affine)
-    whole = planes.projection(dce, axes)
-    inside = np.zeros(whole.shape, bool) if mask is None else np.asarray(axes.turn(mask).any(axis=2).T, bool)
-    spacing = planes.picture_spacing(axes, through=2)
+    """Left the axial projection with the analysed area, right the score in words; the y below both."""
+    beside, width = (float(MARGIN), float(WIDTH)) if dce is None else (MARGIN + PICTURE_WIDTH + 16.0, 0.0)
+    width = width or WIDTH - PICTURE_WIDTH - 16
+    lowest, highest = PICTURE_HEIGHTS
+    below = y
+    if dce is not None:
+        page.text((MARGIN, y), subject.say("picture.mip"), SMALL, MUTED)
+        room = (float(PICTURE_WIDTH), min(max(height - line_height(SMALL), lowest), highest))
+        below = _projection(page, y + line_height(SMALL), subject, dce, mask, room)
+    y = page.lines((beside, y), [subject.say("score.heading")], size=SMALL, colour=MUTED, width=width)
+    said = wording.score(subject.findings, subject.vocabulary)
+    y = page.lines((beside, y + 2), [said], size=LARGE, colour=WHITE, width=width, bold=True) + 4
+    if dce is not None:
+        seen = subject.say("picture.no_mask" if mask is None else "picture.outline").rstrip(".")
+        covered = f"{seen}. {subject.say('picture.not_covered')}"
+        y = page.lines((beside, y), [covered], size=SMALL, colour=STEEL, width=width)
+    return max(y, below)
+
+
+def _projection(
+    page: Page, top: float, subject: Subject, dce: Volume, mask: BoolArray | None, room: tuple[float, float]
+) -> float:
+    """The axial projection of the subtraction, the patient's right on the left; the y below it."""
+    turned, (x_mm, y_mm, _) = planes.upright(planes.subtraction(dce), dce.affine)
+    whole, spacing = np.asarray(turned.max(axis=2).T), (y_mm, x_mm)
+    inside = np.zeros(whole.shape, bool)
+    if mask is not None:
+        inside = np.asarray((planes.upright(mask.astype(np.float32), dce.affine)[0] > 0.5).any(axis=2).T)
     r0, r1, c0, c1 = planes.around(inside, spacing, CROP_MM)
     size = fitted((r1 - r0, c1 - c0), spacing, room)
     limits = planes.window(planes.subtraction(dce), mask, 40, 99.9)
     picture = coloured(planes.grey(resized(whole[r0:r1, c0:c1], size), limits))
-    picture = outlined(picture, resized(inside[r0:r1, c0:c1].astype(float), size) > 0.5, STEEL)
-    left, top = MARGIN + (room[0] - size[0]) // 2, round(y) + line_height(SMALL)
-    page.text((MARGIN, y), say("picture.mip"), SMALL, MUTED)
+    picture = outlined(picture, resized(inside[r0:r1, c0:c1].astype(float), size) > 0.5, STEEL, width=2)
+    left = MARGIN + (round(room[0]) - size[0]) // 2
     page.paste(picture, (left, round(top)))
-    sides = ((left + 6, "picture.right", "la"), (left + size[0] - 6, "picture.left", "ra"))
-    for x, letter, anchor in sides if findings.sides_known else ():
-        page.text((x, top + 4), say(letter), HEADING, INK, anchor)
-    seen = say("picture.no_mask") if mask is None else say("picture.outline")
-    beside, width = MARGIN + room[0] + 14, WIDTH - room[0] - 14
-    below = page.lines((beside, y), [seen], size=SMALL, colour=STEEL, width=width)
-    below = page.lines((beside, below), [say("picture.not_covered")], size=SMALL, colour=MUTED, width=width)
-    page.text((beside, below + 6), say("inputs.heading"), BODY, STEEL)
-    inputs = wording.inputs(findings, vocabulary)
-    below = page.lines((beside, below + 6 + line_height(BODY)), inputs, size=SMALL, width=width)
-    return max(below, top + size[1])
+    sides = ((left + 7, "picture.right", "la"), (left + size[0] - 7, "picture.left", "ra"))
+    for x, letter, anchor in sides if subject.findings.sides_known else ():
+        page.text((x, top + 3), subject.say(letter), HEADING, INK, anchor, bold=True, halo=True)
+    return top + size[1]
 
 
-def _scale(page: Page, y: float, findings: Findings, vocabulary: Vocabulary) -> float:
-    """The score on its scale of 0 to 100 with the operating point; one colour over the whole length: no verdict."""
-    found, say = findings.score, vocabulary.say
-    if found is None:
-        return y
-    page.text((MARGIN, y), f"{say('score.heading')}. {say('score.scope')}", SMALL, MUTED)
-    y = page.lines((MARGIN, y + line_height(SMALL)), [wording.score(findings, vocabulary)], size=22)
-    bar, share = y + 9, found.score
-    page.pen.rectangle((MARGIN, bar, SIDE - MARGIN, bar + 12), fill=DEEP)
-    at = MARGIN + share * WIDTH
-    page.pen.polygon([(at, bar + 13), (at - 9, bar - 8), (at + 9, bar - 8)], fill=INK)
-    ends = ((MARGIN, "score.low_end", "la"), (SIDE - MARGIN, "score.high_end", "ra"))
-    below, point = bar + 18, found.operating_point
-    if point is not None:
-        x = MARGIN + point.threshold * WIDTH
-        page.pen.line((x, bar - 4, x, bar + 20), fill=AMBER, width=3)
-        name = say("score.operating_point_name", threshold=wording.out_of_100(point.threshold, wording.decimals(found)))
-        left = min(max(x + 6, MARGIN + 20), SIDE - MARGIN - 240)
-        page.text((left, below), name, SMALL, AMBER)
-    for x, word, anchor in ends:
-        page.text((x, below), say(word), SMALL, MUTED, anchor)
-    lines = [" ".join(wording.operating_point(found, vocabulary))]
-    return page.lines((MARGIN, below + line_height(SMALL)), lines, size=SMALL, colour=MUTED)
+# ------------------------------------------------------------------ no result
+def refusal(subject: Subject) -> list[Page]:
+    """The page of a study without result: that it is none, why, and what would help."""
+    page, y = opened(subject)
+    y = notices(page, y + 4, subject.notices)
+    y = page.lines((MARGIN, y + 20), [subject.say("refusal.heading")], size=HUGE, colour=WHITE, bold=True)
+    y = page.lines((MARGIN, y + 6), [subject.say("refusal.not_a_result")], size=HEADING, colour=STEEL)
+    why = wording.reasons_of_refusal(subject.findings, subject.vocabulary)
+    helps = wording.remedies(subject.findings, subject.vocabulary)
+    return flow(subject, page, y + 10, BOTTOM, [
+        Block(why, subject.say("refusal.reasons"), size=HEADING, gap=10),
+        Block(helps, subject.say("refusal.help"), size=HEADING, gap=16),
+    ])  # fmt: skip
 
 
-def _flow(
-    page: Page,
-    y: float,
-    floor: float,
-    blocks: Sequence[Block],
-    findings: Findings,
-    label: Label,
-    vocabulary: Vocabulary,
+def withdrawn(
+    notice: Sequence[str], label: Label, vocabulary: Vocabulary, typeface: Typeface | None = None
 ) -> list[Page]:
-    """Blocks below each other, line by line, on as many pages as they take; a page that goes on says where."""
-    pages = [page]
-    lines = [line for block in blocks for line in _lines(block)]
-    for n, (line, size, colour, gap, keep) in enumerate(lines):
-        y += gap
-        rest = line_height(SMALL) if n + 1 < len(lines) else 0  # room for saying that it goes on
-        if y + line_height(size) * (1 + keep) > floor - rest:
-            on = vocabulary.say("picture.continued", frame=len(pages) + 1)
-            pages[-1].text((SIDE - MARGIN, floor), on, SMALL, AMBER, "rd")
-            pages.append(Page())
-            y, floor = _top(pages[-1], findings, label, vocabulary) + 10, BOTTOM
-        y = pages[-1].lines((MARGIN, y), [line], size=size, colour=colour)
-    return pages
-
-
-def _lines(block: Block) -> list[tuple[str, int, Colour, float, int]]:
-    """(Line, size, colour, gap above, lines to keep with it)"""
-    if not block.texts:
-        return []
-    head = [(block.heading, BODY, STEEL, 5.0, 1)] if block.heading else []
-    body = [
-        (line, block.size, block.colour, 0.0, 0) for text in block.texts for line in wrapped(text, block.size, WIDTH)
-    ]
-    return head + body
-
-
-# ------------------------------------------------------------------ where: salient slices
-def slices(
-    findings: Findings,
-    label: Label,
-    vocabulary: Vocabulary,
-    dce: Volume,
-    saliency: FloatArray,
-    mask: BoolArray | None,
-) -> list[Page]:
-    """Salient slices in the acquired plane, in acquired order; none where the saliency is zero everywhere."""
-    axes = planes.patient_axes(dce.affine)
-    difference = planes.subtraction(dce)
-    limits = planes.window(difference, mask, 5, 99.7)
-    turned = axes.turn(difference)
-    share = axes.turn(np.maximum(saliency, 0) / max(float(saliency.max()), 1e-12))
-    inside = np.ones(turned.shape, bool) if mask is None or not mask.any() else np.asarray(axes.turn(mask), bool)
-    spacing = planes.picture_spacing(axes, axes.through)
-    shown = np.asarray(inside.any(axis=axes.through)).T
-    crop = planes.around(shown if axes.through == 2 else shown[::-1], spacing, CROP_MM)
-    count = dce.voxels.shape[3]
-    pages = []
-    for k in planes.salient_slices(saliency, float(dce.spacing[2]), MOST_SLICES):
-        index = axes.turned_index(k, count)
-        picture, heat_share = (np.asarray(planes.flat(a, axes.through, index), float) for a in (turned, share))
-        page = Page()
-        y = _top(page, findings, label, vocabulary) + 6
-        where = vocabulary.say("picture.slice", number=k + 1, slices=count, position=planes.position(dce, axes, k))
-        y = page.lines((MARGIN, y), [where], size=BODY)
-        y = page.lines((MARGIN, y), [vocabulary.say("picture.subtraction")], size=SMALL, colour=MUTED)
-        floor = _legend(page, vocabulary)
-        _draw_slice(page, (y + 6, floor - 8), picture, heat_share, crop, spacing, limits, planes.EDGES[axes.through])
-        pages.append(page)
-    return pages
-
-
-def _draw_slice(
-    page: Page,
-    between: tuple[float, float],
-    picture: FloatArray,
-    share: FloatArray,
-    crop: tuple[int, int, int, int],
-    spacing: tuple[float, float],
-    limits: tuple[float, float],
-    edges: tuple[str, str, str, str],
-) -> None:
-    """One slice with its saliency, a thin contour at half of the highest, and a letter at each edge."""
-    r0, r1, c0, c1 = crop
-    gap = 24  # for the letters
-    top, bottom = between
-    room = (WIDTH - 2 * gap, round(bottom - top) - 2 * gap)
-    size = fitted((r1 - r0, c1 - c0), spacing, room)
-    amount = resized(share[r0:r1, c0:c1], size)
-    shown = heated(coloured(planes.grey(resized(picture[r0:r1, c0:c1], size), limits)), amount)
-    shown = outlined(shown, amount >= CONTOUR_AT, INK)
-    left, upper = (SIDE - size[0]) // 2, round(top) + gap + (room[1] - size[1]) // 2
-    page.paste(shown, (left, upper))
-    right, lower = left + size[0], upper + size[1]
-    middle = ((left + right) / 2, (upper + lower) / 2)
-    for xy, letter, anchor in (
-        ((left - 6, middle[1]), edges[0], "rm"),
-        ((right + 6, middle[1]), edges[1], "lm"),
-        ((middle[0], upper - 4), edges[2], "md"),
-        ((middle[0], lower + 4), edges[3], "ma"),
-    ):
-        page.text(xy, letter, HEADING, INK, anchor)
-
-
-def _legend(page: Page, vocabulary: Vocabulary) -> float:
-    """The colour scale and what it does not mean; the y above it."""
-    note = [vocabulary.say("limits.saliency")]
-    top = BOTTOM - height_of(note, SMALL) - line_height(SMALL) - 4
-    page.lines((MARGIN, top + line_height(SMALL) + 4), note, size=SMALL, colour=MUTED)
-    ramp = np.repeat(np.linspace(0, 1, 160)[None], 12, axis=0)
-    colour, opacity = heat(ramp)
-    names = [vocabulary.say(f"picture.{key}") for key in ("legend", "legend_low", "legend_high")]
-    x: float = MARGIN
-    page.text((x, top), f"{names[0]}: {names[1]}", SMALL)
-    x = page.pen.textlength(f"{names[0]}: {names[1]} ", font=font(SMALL)) + MARGIN + 4
-    page.paste(np.asarray(colour * opacity + 40 * (1 - opacity), np.uint8), (round(x), round(top) + 3))
-    page.text((x + 168, top), names[2], SMALL)
-    return top
-
-
-# ------------------------------------------------------------------ why: contributions
-def contributions(findings: Findings, label: Label, vocabulary: Vocabulary) -> Page:
-    """A waterfall from the score with no sequence to the score: what each sequence moved."""
-    found, say = findings.score, vocabulary.say
-    assert found is not None
-    page = Page()
-    y = _top(page, findings, label, vocabulary) + 14
-    y = page.lines((MARGIN, y), [say("contributions.heading")], size=24) + 20
-    moved = wording.contributions(findings, vocabulary)
-    levels = [100 * found.baseline]
-    for _, points in moved:
-        levels.append(levels[-1] + points)
-    low, high = min(0.0, *levels), max(100.0, *levels)
-    left, width = MARGIN + 190, WIDTH - 190 - 110
-
-    def x(points: float) -> float:
-        return left + (points - low) / (high - low) * width
-
-    def row(name: str, start: float, end: float, value: str, colour: Colour) -> None:
-        page.text((left - 14, y + 17), name, BODY, INK, "rm")
-        page.pen.rectangle((min(x(start), x(end)), y, max(x(start), x(end), x(start) + 2), y + 34), fill=colour)
-        page.text((SIDE - MARGIN, y + 17), value, BODY, INK, "rm")
-
-    row(say("contributions.baseline"), 0, levels[0], f"{levels[0]:.1f}", DEEP)
-    for (name, points), start in zip(moved, levels, strict=False):
-        y += 52
-        row(name, start, start + points, f"{points:+.1f}", STEEL if points >= 0 else MUTED)
-        page.pen.line((x(start), y - 18, x(start), y), fill=MUTED)
-    y += 52
-    row(
-        say("contributions.total"), 0, 100 * found.score, wording.out_of_100(found.score, wording.decimals(found)), DEEP
-    )
-    if found.operating_point is not None:
-        at = x(100 * found.operating_point.threshold)
-        page.pen.line((at, y - 4, at, y + 44), fill=AMBER, width=3)
-        text = wording.out_of_100(found.operating_point.threshold, wording.decimals(found))
-        page.text((at + 8, y + 38), say("score.operating_point_name", threshold=text), SMALL, AMBER)
-    page.lines((MARGIN, y + 74), [say("contributions.explained"), say("score.scope")], size=SMALL, colour=MUTED)
-    return page
+    """The page that says that the result of this `label` no longer holds. `notice`: when it was withdrawn, and why."""
+    page, say = Page(typeface or Typeface()), vocabulary.say
+    y = page.band(say("marking.band_clinical"), say("marking.result", id=label.result, date=label.study_date), TOP)
+    y = page.lines((MARGIN, y + 24), [say("withdrawn.heading")], size=HUGE, colour=AMBER, bold=True)
+    y = page.lines((MARGIN, y + 14), notice, size=HEADING, colour=WHITE)
+    notices(page, y + 18, [say("withdrawn.do_not_use")])
+    return [page]
 
 
 def summary_png(ds: Dataset, path: Path) -> None:

@@ -1,7 +1,8 @@
 """From a volume to flat pictures as a radiologist hangs them, whatever plane and row order the scanner used.
 
 Axial and coronal: the patient's right on the left of the picture; sagittal: anterior on the left; head or anterior up.
-Arrays here run along the patient axes L, P, H (x to the left, y to posterior, z to the head), slices as acquired.
+Arrays here run along the patient axes L, P, H (x to the left, y to posterior, z to the head). Slices are shown as
+acquired, oblique ones too: their letters then name both directions. The projection is along the patient, not the scan.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from ..volume import FloatArray, Volume
 
@@ -18,11 +20,8 @@ FloatPicture = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
 
 DIRECTIONS = (("R", "L"), ("A", "P"), ("F", "H"))  # negative and positive end of x, y, z
-EDGES = {  # by the axis that runs through the slices: letters at left, right, top, bottom
-    0: ("A", "P", "H", "F"),
-    1: ("R", "L", "H", "F"),
-    2: ("R", "L", "A", "P"),
-}
+NAMED_FROM = np.sin(np.radians(15))  # part of a direction from which its second and third letter are written
+TILT_SHOWN_FROM = 10.0  # degrees
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +60,38 @@ def patient_axes(affine: npt.NDArray[np.float64]) -> PatientAxes:
     )
 
 
+def tilt(affine: npt.NDArray[np.float64]) -> float:
+    """Degrees between the slices' normal and the patient axis that is nearest to it."""
+    normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
+    return float(np.degrees(np.arccos(min(1.0, float(np.abs(normal).max())))))
+
+
+def edges(affine: npt.NDArray[np.float64]) -> tuple[str, str, str, str]:
+    """Letters at left, right, top and bottom of a slice as shown, as PS3.3 C.7.6.1.1.1 writes them: "R", or "RA"."""
+    axes = patient_axes(affine)
+    columns, rows = [axis for axis in range(3) if axis != axes.through]
+    right, down = _direction(affine, axes, columns), _direction(affine, axes, rows)
+    if axes.through != 2:
+        down = -down
+    return _letters(-right), _letters(right), _letters(-down), _letters(down)
+
+
+def _direction(affine: npt.NDArray[np.float64], axes: PatientAxes, axis: int) -> npt.NDArray[np.float64]:
+    """The way along a patient axis as the voxels really go, (3,), length 1."""
+    step = affine[:3, axes.order[axis]] * (-1 if axes.flipped[axis] else 1)
+    return np.asarray(step / np.linalg.norm(step))
+
+
+def _letters(direction: npt.NDArray[np.float64]) -> str:
+    """The patient axes of a direction, the strongest first."""
+    strongest = np.argsort(-np.abs(direction), kind="stable")
+    return "".join(
+        DIRECTIONS[axis][int(direction[axis] > 0)]
+        for n, axis in enumerate(strongest)
+        if n == 0 or abs(direction[axis]) >= NAMED_FROM
+    )
+
+
 def flat(turned: npt.NDArray[np.generic], through: int, index: int) -> npt.NDArray[np.generic]:
     """One slice of an array along (x, y, z) as a picture (rows, columns)."""
     picture = np.asarray(np.take(turned, index, axis=through).T)
@@ -78,9 +109,21 @@ def subtraction(dce: Volume) -> FloatArray:
     return np.asarray(dce.voxels[1], np.float32) - np.asarray(dce.voxels[0], np.float32)
 
 
-def projection(dce: Volume, axes: PatientAxes) -> FloatPicture:
-    """Axial maximum intensity projection of the subtraction, as a picture (rows, columns)."""
-    return np.asarray(axes.turn(subtraction(dce)).max(axis=2).T)
+def upright(array: FloatArray, affine: npt.NDArray[np.float64]) -> tuple[FloatArray, tuple[float, float, float]]:
+    """(W, H, D) to an array along (x, y, z) and its spacing; resampled where the grid lies obliquely, with zeros
+    outside it."""
+    axes = patient_axes(affine)
+    if all(abs(_direction(affine, axes, axis)[axis]) > np.cos(np.radians(TILT_SHOWN_FROM)) for axis in range(3)):
+        return np.asarray(axes.turn(array), np.float32), axes.spacing
+    ends = np.array(np.meshgrid(*[(0, n - 1) for n in array.shape])).reshape(3, -1)
+    corners = affine[:3, :3] @ ends + affine[:3, 3:]
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    inverse = np.linalg.inv(affine[:3, :3])
+    shape = tuple(int(n) for n in np.ceil((high - low) / axes.spacing) + 1)
+    along = ndimage.affine_transform(
+        np.asarray(array, np.float32), inverse * axes.spacing, inverse @ (low - affine[:3, 3]), shape, order=1
+    )
+    return np.asarray(along), axes.spacing
 
 
 def window(values: FloatArray, mask: BoolArray | None, low: float, high: float) -> tuple[float, float]:
@@ -127,3 +170,12 @@ def position(dce: Volume, axes: PatientAxes, k: int) -> str:
     centre = dce.to_patient(np.array([[(width - 1) / 2, (height - 1) / 2, k]]))[0]
     value = round(float(centre[axes.through]), 1) + 0.0
     return f"{DIRECTIONS[axes.through][value > 0]} {abs(value):.1f} mm"
+
+
+def side(dce: Volume, axes: PatientAxes, k: int, from_mm: float) -> str:
+    """ "right" or "left" for a sagittal slice k at least `from_mm` away from the middle of the patient, else ""."""
+    _, width, height, _ = dce.voxels.shape
+    x = float(dce.to_patient(np.array([[(width - 1) / 2, (height - 1) / 2, k]]))[0, 0])
+    if axes.through != 0 or abs(x) < from_mm:
+        return ""
+    return "left" if x > 0 else "right"

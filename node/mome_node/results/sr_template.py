@@ -1,29 +1,33 @@
 """The vocabulary of every result: codes, units, order and wording, read from `sr_templates/*.toml`.
 
-What a site may change without a release lives there; what must be there, and with which {braces}, is checked here,
-so that a slip in a file is found when the node starts and not when a report is due.
+What a site may change without a release lives there and in its own folder, laid over ours; what must be there, and
+with which {braces}, is checked here, so that a slip is found when the node starts and not when a report is due.
 """
 
 from __future__ import annotations
 
 import hashlib
 import string
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from pydicom.sr.coding import Code
 
 from ..errors import SettingsError
 from ..findings import PROBLEM_CODES
 from ..shipped import shipped
+from ..site_files import LayeredFile, joined
+from . import relief
 
 SEQUENCES = ("dce", "dwi", "t2")
 GROUPS = ("summary", "score", "inputs", "quality")
-OBJECTS = ("report", "overlay")
+OBJECTS = ("report", "overlay", "segmentation", "located_region", "parametric_map", "key_objects", "rejection",
+           "withdrawn")  # fmt: skip
 
 # fmt: off
 CODES = frozenset((
@@ -33,8 +37,11 @@ CODES = frozenset((
     "remedy", "advice", "advice_candidate", "advice_no_support", "advice_withheld", "advice_text", "advice_reason",
     "exclusions", "known_category", "limits", "probability_of_cancer", "ai_score", "operating_point",
     "operating_point_text", "score_scope", "contribution_baseline", "contribution_dce", "contribution_dwi",
-    "contribution_t2", "input_dce", "input_dwi", "input_t2", "input_text", "input_rejected", "problem", "measure",
-    "quality_text",
+    "contribution_t2", "group_tnbc", "group_pcr", "probability", "input_dce", "input_dwi", "input_t2", "input_text",
+    "input_rejected", "problem", "measure",
+    "quality_text", "region_title", "selected_region", "region_category", "segmentation", "quantity", "saliency",
+    "integrated_gradients", "key_objects", "key_objects_text", "replaces", "rejected_patient_safety",
+    "rejected_wrong_patient",
 ))
 # fmt: on
 UNITS = frozenset({"percent", "points", "ratio"})  # that the software itself asks for; measures may use more
@@ -44,6 +51,17 @@ WORDS: Mapping[str, str] = {  # wording -> the {braces} it fills
     "series.report_clinical": "",
     "series.overlay_research": "",
     "series.overlay_clinical": "",
+    "series.segmentation_research": "",
+    "series.segmentation_clinical": "",
+    "series.located_region_research": "",
+    "series.located_region_clinical": "",
+    "series.parametric_map_research": "",
+    "series.parametric_map_clinical": "",
+    "series.key_objects_research": "",
+    "series.key_objects_clinical": "",
+    "label.region": "",
+    "label.map_content": "",
+    "label.map_explanation": "",
     "marking.band_research": "",
     "marking.band_clinical": "",
     "marking.use_research": "",
@@ -74,8 +92,10 @@ WORDS: Mapping[str, str] = {  # wording -> the {braces} it fills
     "score.counts_others": "below others synthetic",
     "score.synthetic": "",
     "score.no_operating_point": "",
+    "score.spread": "points",
     "score.low_end": "",
     "score.high_end": "",
+    "further.limits": "",
     "contributions.heading": "",
     "contributions.baseline": "",
     "contributions.total": "",
@@ -101,6 +121,8 @@ WORDS: Mapping[str, str] = {  # wording -> the {braces} it fills
     "quality.measure": "name value",
     "limits.no_comparison": "",
     "limits.saliency": "",
+    "limits.region": "",
+    "limits.key_objects": "",
     "picture.mip": "",
     "picture.outline": "",
     "picture.not_covered": "",
@@ -108,6 +130,10 @@ WORDS: Mapping[str, str] = {  # wording -> the {braces} it fills
     "picture.right": "",
     "picture.left": "",
     "picture.slice": "number slices position",
+    "picture.plain": "",
+    "picture.with_saliency": "",
+    "picture.tilted": "degrees",
+    "picture.strongest": "",
     "picture.subtraction": "",
     "picture.legend_low": "",
     "picture.legend_high": "",
@@ -121,7 +147,32 @@ WORDS: Mapping[str, str] = {  # wording -> the {braces} it fills
     "refusal.help": "",
     "refusal.not_a_result": "",
     "refusal.unknown_reason": "",
+    "replaces.result": "id date",
+    "replaces.was_no_result": "",
+    "replaces.band_changed": "",
+    "replaces.band_same": "",
+    "replaces.advice_changed": "",
+    "replaces.advice_same": "",
+    "withdrawn.result": "id date",
+    "withdrawn.patient_safety": "",
+    "withdrawn.wrong_patient": "",
+    "withdrawn.note": "",
+    "series.rejection_research": "",
+    "series.rejection_clinical": "",
+    "series.withdrawn_research": "",
+    "series.withdrawn_clinical": "",
+    "withdrawn.heading": "",
+    "withdrawn.do_not_use": "",
 }
+
+REVIEWED_TABLES = frozenset({"series", "label", "marking", "conclusion", "advice", "score", "further", "limits",
+                             "refusal", "replaces", "withdrawn"})  # fmt: skip
+REVIEWED_WORDS = frozenset({"contributions.explained", "picture.not_covered", "picture.no_saliency_below",
+                            "picture.no_saliency_sides_unknown"})  # fmt: skip
+"""What says how a result may be used: English in every language for which no reviewer answers."""
+
+FILES = ("codes.toml", "report.toml", "words.*.toml")
+"""What a folder of templates may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +199,8 @@ class Measure:
 class Vocabulary:
     """Codes, order and wording of the results in one language."""
 
-    language: Code
+    language: Code  # of the sentences that a reader acts on: English where nobody answers for the translation
+    reviewer: str  # the radiologist who answers for the translation, and since when; "" for none
     scheme: CodingScheme
     manufacturer: str
     model: str
@@ -175,21 +227,29 @@ class Vocabulary:
         return self.words.get(f"sequences.{role}", role)
 
 
-def load_vocabulary(language: str = "en", folder: Path | None = None) -> Vocabulary:
-    """The vocabulary of `codes.toml`, `report.toml` and `words.<language>.toml` in `folder` (default: the shipped one).
+def load_vocabulary(language: str = "en", folders: Sequence[Path] = ()) -> Vocabulary:
+    """The vocabulary of `codes.toml`, `report.toml` and `words.<language>.toml`.
 
-    Raises SettingsError naming the file and the key where something is missing, unknown, or too long for DICOM.
+    `folders`: laid over each other, the later ones hold what they change; none: the shipped one alone. Without a named
+    reviewer in the words file, the sentences on how a result may be used stay English. Raises SettingsError naming
+    the file, the line and the key where something is missing, unknown, too long for DICOM, or a word of relief.
     """
-    folder = folder or shipped("sr_templates")
-    codes, report, words = (_File(folder / name) for name in ("codes.toml", "report.toml", f"words.{language}.toml"))
+    folders = folders or (shipped("sr_templates"),)
+    refuse_other_files(folders)
+    codes, report, words, english = (
+        _File(name, folders) for name in ("codes.toml", "report.toml", f"words.{language}.toml", "words.en.toml")
+    )
     codes.has_exactly("", {"scheme", "equipment", "codes", "units", "measures"})
     report.has_exactly("", {"groups", "sequences", "series_numbers"})
-    words.has_exactly("", {key.partition(".")[0] for key in WORDS} | {"language", "help"})
-    words.has_exactly("language", {"code"})
     codes.has_exactly("equipment", {"manufacturer", "model"})
     units = {name: codes.code("units", name) for name in codes.has("units", UNITS)}
+    reviewer = _reviewer(words)
+    said = _words(words)
+    if not reviewer:
+        said |= {key: sentence for key, sentence in _words(english).items() if _is_reviewed(key)}
     return Vocabulary(
-        language=words.code("language", "code"),
+        language=(words if reviewer else english).code("language", "code"),
+        reviewer=reviewer,
         scheme=_scheme(codes),
         manufacturer=codes.text("equipment", "manufacturer", 64),
         model=codes.text("equipment", "model", 64),
@@ -199,60 +259,30 @@ def load_vocabulary(language: str = "en", folder: Path | None = None) -> Vocabul
         groups=report.order("groups", GROUPS),
         sequences=report.order("sequences", SEQUENCES),
         series_numbers=_series_numbers(report),
-        words=_words(words),
+        words=said,
         help=_help(words),
-        sha256=hashlib.sha256(b"".join(file.raw for file in (codes, report, words))).hexdigest(),
+        sha256=hashlib.sha256(b"".join(file.raw for file in (codes, report, words, english))).hexdigest(),
     )
 
 
-class _File:
-    """One TOML file and the complaints about it."""
+def refuse_other_files(folders: Sequence[Path]) -> None:
+    """Raises SettingsError for a folder that is not there, and for TOML in it that nothing would ever read."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise SettingsError(f"{folder} is no folder of templates.", remedy="Correct results.templates.")
+        for path in sorted(folder.glob("*.toml")):
+            if not any(fnmatchcase(path.name, name) for name in FILES):
+                raise SettingsError(f"{path} is never read.", remedy=f"Name it one of {', '.join(FILES)}.")
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.raw = path.read_bytes()
-            self.tables: Mapping[str, Any] = tomllib.loads(self.raw.decode("utf-8"))
-        except FileNotFoundError:
-            raise SettingsError(
-                f"The report vocabulary {path} is not there.", remedy="Use a language that has a words file."
-            ) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"The report vocabulary {path} is not TOML in UTF-8: {error}.", remedy="Correct the file."
-            ) from None
 
-    def refuse(self, key: str, what: str) -> SettingsError:
-        return SettingsError(f"{self.path}: {key}: {what}.", remedy="Correct this entry of the report vocabulary.")
-
-    def table(self, name: str) -> Mapping[str, Any]:
-        table = self.tables if not name else self.tables.get(name)
-        if not isinstance(table, Mapping):
-            raise self.refuse(name, "the table is missing")
-        return table
-
-    def has(self, table: str, names: Sequence[str] | frozenset[str] | set[str]) -> list[str]:
-        """The table's keys, of which `names` are there."""
-        for name in sorted(set(names) - set(self.table(table))):
-            raise self.refuse(_join(table, name), "the entry is missing")
-        return list(self.table(table))
-
-    def has_exactly(self, table: str, names: frozenset[str] | set[str]) -> list[str]:
-        for name in sorted(set(self.table(table)) - set(names)):
-            raise self.refuse(_join(table, name), "the software knows no such entry")
-        return self.has(table, names)
-
-    def text(self, table: str, name: str, longest: int) -> str:
-        value = self.table(table).get(name)
-        if not isinstance(value, str) or not 0 < len(value) <= longest:
-            raise self.refuse(_join(table, name), f"must be a text of 1 to {longest} characters")
-        return value
+class _File(LayeredFile):
+    """A template, with what only templates hold."""
 
     def code(self, table: str, name: str) -> Code:
-        value = self.table(table)[name]
+        value = self.table(table).get(name)
         if not (isinstance(value, list) and len(value) == 3 and all(isinstance(v, str) and v for v in value)):
-            raise self.refuse(_join(table, name), "must be [value, scheme, meaning]")
-        return self.checked(Code(*value), _join(table, name))
+            raise self.refuse(joined(table, name), "must be [value, scheme, meaning]")
+        return self.checked(Code(*value), joined(table, name))
 
     def checked(self, code: Code, key: str) -> Code:
         """PS3.3 Table 8.8-1: CodeValue and CodingSchemeDesignator are SH (16), CodeMeaning is LO (64)."""
@@ -263,17 +293,18 @@ class _File:
         ):
             if len(text) > longest:
                 raise self.refuse(key, f"the {what} {text!r} has more than {longest} characters")
+        self.refuse_relief(code.meaning, key, "en")
         return code
+
+    def refuse_relief(self, text: str, key: str, language: str) -> None:
+        if word := relief.found(text, language):
+            raise self.refuse(key, f"{word!r} claims what the score was never evaluated for")
 
     def order(self, name: str, all_of: tuple[str, ...]) -> tuple[str, ...]:
         value = self.tables[name]
         if not isinstance(value, list) or sorted(map(str, value)) != sorted(all_of):
             raise self.refuse(name, f"must list each of {', '.join(all_of)} once")
         return tuple(value)
-
-
-def _join(table: str, name: str) -> str:
-    return f"{table}.{name}" if table else name
 
 
 def _scheme(codes: _File) -> CodingScheme:
@@ -302,14 +333,39 @@ def _series_numbers(report: _File) -> Mapping[str, int]:
     return cast(Mapping[str, int], numbers)
 
 
-def _words(words: _File) -> Mapping[str, str]:
-    said: dict[str, str] = {}
-    for table in sorted({key.partition(".")[0] for key in WORDS}):
+def _reviewer(words: _File) -> str:
+    """Who answers for the language, and since when; "" where nobody does."""
+    words.has("language", {"code"})
+    for name in sorted(set(words.table("language")) - {"code", "reviewer", "reviewed"}):
+        raise words.refuse(f"language.{name}", "the software knows no such entry")
+    reviewer, reviewed = (words.table("language").get(name, "") for name in ("reviewer", "reviewed"))
+    if reviewer == reviewed == "":
+        return ""
+    if not isinstance(reviewer, str) or not reviewer.strip():
+        raise words.refuse("language.reviewer", "must name who reviewed the words")
+    try:
+        day = reviewed if isinstance(reviewed, date) else date.fromisoformat(reviewed)
+    except (TypeError, ValueError):
+        raise words.refuse("language.reviewed", 'must be the day of the review, as "2025-01-31"') from None
+    return f"{reviewer.strip()}, {day.isoformat()}"
+
+
+def _is_reviewed(key: str) -> bool:
+    return key.partition(".")[0] in REVIEWED_TABLES or key in REVIEWED_WORDS
+
+
+def _words(words: _File) -> dict[str, str]:
+    tables = {key.partition(".")[0] for key in WORDS}
+    words.has_exactly("", tables | {"language", "help"})
+    language = words.code("language", "code").value
+    for table in sorted(tables):
         words.has_exactly(table, {key.partition(".")[2] for key in WORDS if key.startswith(f"{table}.")})
+    said = {}
     for key, braces in WORDS.items():
         table, _, name = key.partition(".")
-        said[key] = words.text(table, name, 64 if table == "series" else 1024)
+        said[key] = words.text(table, name, 64 if table in ("series", "label") else 1024)
         _same_braces(said[key], set(braces.split()), partial(words.refuse, key))
+        words.refuse_relief(said[key], key, language)
     return said
 
 
@@ -325,6 +381,10 @@ def _same_braces(text: str, wanted: set[str], refuse: Callable[[str], SettingsEr
 
 def _help(words: _File) -> Mapping[str, str]:
     words.has("help", {"otherwise"})
-    for code in set(words.table("help")) - set(PROBLEM_CODES) - {"otherwise"}:
+    language = words.code("language", "code").value
+    for code in sorted(set(words.table("help")) - set(PROBLEM_CODES) - {"otherwise"}):
         raise words.refuse(f"help.{code}", "no such problem code")
-    return {code: words.text("help", code, 1024) for code in words.table("help")}
+    said = {code: words.text("help", code, 1024) for code in words.table("help")}
+    for code, text in said.items():
+        words.refuse_relief(text, f"help.{code}", language)
+    return said

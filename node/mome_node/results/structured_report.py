@@ -7,20 +7,23 @@ whole exam never stands in a group that has a side, a point, a region or a segme
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage
 
-from ..findings import Findings
+from ..findings import ExamScore, Findings
 from . import wording
 from .identity import ResultIdentity
-from .objects import evidence_by_series, new_object, reference
+from .objects import Predecessor, new_object, reference_hierarchy
+from .sr_content import algorithm, observer, separate
 from .sr_template import Vocabulary
 
 CONTAINS = sr.RelationshipTypeValues.CONTAINS
 LONGEST_LO = 64
+ALGORITHM_NAME = "111001"  # DCM; the first row of TID 4019
 
 Content = tuple[list[Code], list[sr.ContentItem]]
 """Finding sites of a group and what the group says."""
@@ -32,11 +35,16 @@ def build(
     evidence: Sequence[Dataset],
     identity: ResultIdentity,
     vocabulary: Vocabulary,
+    *,
+    predecessors: Sequence[Predecessor] = (),
+    further: bool = False,
 ) -> Dataset:
     """The report of one study, ready to be saved; the same arguments give the same bytes.
 
     `source`: header of one image, for patient and study. `evidence`: headers of the images that the result rests on,
-    for a refusal at least one image of the study. Raises ValueError where an image of `evidence` is of another study.
+    for a refusal at least one image of the study. `predecessors`: reports of the study that it replaces.
+    `further`: with the scores of further targets that have a code; for research destinations only, under an identity
+    of their own. Raises ValueError where an image of `evidence` is of another study.
     """
     strangers = {image.StudyInstanceUID for image in evidence} - {source.StudyInstanceUID}
     if strangers or not evidence:
@@ -51,7 +59,7 @@ def build(
         sop_class=Comprehensive3DSRStorage,
         modality="SR",
     )
-    ds.update(_tree(findings, evidence, identity, vocabulary))
+    ds.update(_tree(findings, evidence, identity, vocabulary, further))
     missing = ", ".join(vocabulary.sequence(m.role) for m in findings.missing)
     ds.CompletionFlag = "COMPLETE" if findings.status == "analysed" and not missing else "PARTIAL"
     if ds.CompletionFlag == "PARTIAL":
@@ -60,12 +68,18 @@ def build(
     ds.PreliminaryFlag = "PRELIMINARY"
     ds.ReferencedPerformedProcedureStepSequence = []
     ds.PerformedProcedureCodeSequence = []
-    ds.CurrentRequestedProcedureEvidenceSequence = [_evidence(evidence)]
+    ds.CurrentRequestedProcedureEvidenceSequence = [reference_hierarchy(evidence)]
+    if predecessors:
+        ds.PredecessorDocumentsSequence = [
+            reference_hierarchy([_identifiers(source, report) for report in predecessors])
+        ]
     return ds
 
 
 # ------------------------------------------------------------------ the tree
-def _tree(findings: Findings, evidence: Sequence[Dataset], identity: ResultIdentity, vocabulary: Vocabulary) -> Dataset:
+def _tree(
+    findings: Findings, evidence: Sequence[Dataset], identity: ResultIdentity, vocabulary: Vocabulary, further: bool
+) -> Dataset:
     contents: Mapping[str, Callable[[], Content]] = {
         "summary": lambda: _summary(findings, vocabulary),
         "score": lambda: _score(findings, vocabulary),
@@ -77,8 +91,11 @@ def _tree(findings: Findings, evidence: Sequence[Dataset], identity: ResultIdent
         sites, items = contents[name]()
         if items:
             groups.append(_group(name, sites, items, findings, identity, vocabulary))
+    for found in [f for f in findings.further_scores if further and f"group_{f.target}" in vocabulary.codes]:
+        sites, items = _further(found, vocabulary)
+        groups.append(_group(found.target, sites, items, replace(findings, score=found), identity, vocabulary))
     report = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(observer_device_context=_observer(findings, identity, vocabulary)),
+        observation_context=sr.ObservationContext(observer_device_context=observer(findings, identity, vocabulary)),
         procedure_reported=vocabulary.codes["procedure"],
         imaging_measurements=groups,
         title=vocabulary.codes["title"],
@@ -88,22 +105,8 @@ def _tree(findings: Findings, evidence: Sequence[Dataset], identity: ResultIdent
     )
     root = Dataset()
     root.update(report[0])
-    _separate(root)
+    separate(root)
     return root
-
-
-def _observer(findings: Findings, identity: ResultIdentity, vocabulary: Vocabulary) -> sr.ObserverContext:
-    model = findings.model
-    return sr.ObserverContext(
-        observer_type=sr.CodedConcept("121007", "DCM", "Device"),
-        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=identity.uid("device"),
-            name=model.name,
-            manufacturer_name=vocabulary.manufacturer,
-            model_name=f"{model.name} {model.version}",
-            serial_number=model.weights_sha256[:16],
-        ),
-    )
 
 
 def _group(
@@ -114,7 +117,7 @@ def _group(
     identity: ResultIdentity,
     vocabulary: Vocabulary,
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    """TID 1501: tracking, finding, site, algorithm (TID 4019), then what the group says."""
+    """TID 1501: tracking, finding, site, what the group says, and last, for machines, the algorithm (TID 4019)."""
     finding = vocabulary.codes[f"group_{name}"]
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
@@ -122,33 +125,20 @@ def _group(
         ),
         finding_type=finding,
         finding_sites=[sr.FindingSite(site) for site in sites],
-        algorithm_id=_algorithm(findings, vocabulary),
+        algorithm_id=algorithm(findings, vocabulary),
     )
     said = group[0].ContentSequence
-    headline = [item for item in items if item.name == vocabulary.codes["conclusion"]]
-    for item in headline:  # before the algorithm: a reader sees it first
-        said.insert(next(n for n, s in enumerate(said) if s.name.value == "111001"), item)
-    said.extend([item for item in items if item not in headline])
+    begin = next(n for n, item in enumerate(said) if item.name.value == ALGORITHM_NAME)
+    for n, item in enumerate(items):
+        said.insert(begin + n, item)
     return group
-
-
-def _algorithm(findings: Findings, vocabulary: Vocabulary) -> sr.AlgorithmIdentification:
-    model = findings.model
-    parameters = [f"weights SHA-256 {model.weights_sha256}", f"device {model.device}", findings.software]
-    if findings.score is not None:
-        parameters += [f"{key} {_plain(value)}" for key, value in sorted(findings.score.made.items())]
-    return sr.AlgorithmIdentification(
-        name=model.name,
-        version=model.version,
-        parameters=parameters,
-        family=vocabulary.codes["algorithm_family"],
-    )
 
 
 # ------------------------------------------------------------------ what the groups say
 def _summary(findings: Findings, vocabulary: Vocabulary) -> Content:
     codes = vocabulary.codes
     items = [
+        *_texts(codes["replaces"], wording.replaces(findings, vocabulary)),
         _text(codes["conclusion"], wording.conclusion(findings, vocabulary)),
         _code(codes["status"], codes[f"status_{_status(findings)}"]),
     ]
@@ -186,6 +176,17 @@ def _score(findings: Findings, vocabulary: Vocabulary) -> Content:
         if role in found.contributions
     ]
     return [codes["both_breasts"]], items
+
+
+def _further(found: ExamScore, vocabulary: Vocabulary) -> Content:
+    """A further target, subtype or response: research, and of a proven cancer only."""
+    codes = vocabulary.codes
+    if found.calibrated_percent is not None:
+        score = _number(codes["probability"], found.calibrated_percent, vocabulary.units["percent"], 1)
+    else:
+        score = _number(codes["ai_score"], 100 * found.score, vocabulary.units["points"], 1)
+    warning = _text(codes["conclusion"], vocabulary.say("further.limits"))  # first: the group is named like a finding
+    return [codes["both_breasts"]], [warning, score]
 
 
 def _inputs(findings: Findings, evidence: Sequence[Dataset], vocabulary: Vocabulary) -> Content:
@@ -243,31 +244,17 @@ def _code(name: Code, value: Code) -> sr.ContentItem:
 
 def _number(name: Code, value: float, unit: Code, decimals: int) -> sr.ContentItem:
     """A NUM item, rounded to what means something; without FloatingPointValue, which would say more than that."""
-    item = sr.NumContentItem(name, round(float(value), decimals) + 0.0, unit, relationship_type=CONTAINS)
-    del item.MeasuredValueSequence[0].FloatingPointValue
+    rounded = round(float(value), decimals) + 0.0  # never -0
+    item = sr.NumContentItem(name, rounded, unit, relationship_type=CONTAINS)
+    measured = item.MeasuredValueSequence[0]
+    measured.NumericValue = f"{rounded:.{decimals}f}"
+    del measured.FloatingPointValue
     return item
 
 
-def _plain(value: object) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _separate(item: Dataset) -> None:
-    """SEPARATE on every container: a viewer then prints "name: value" and not bare values."""
-    if item.ValueType == "CONTAINER":
-        item.ContinuityOfContent = "SEPARATE"
-    for child in item.get("ContentSequence", []):
-        _separate(child)
-
-
-def _evidence(evidence: Sequence[Dataset]) -> Dataset:
-    """Hierarchical SOP Instance Reference Macro (PS3.3 Table C.17-3): every image that the result rests on."""
-    study = Dataset()
-    study.StudyInstanceUID = evidence[0].StudyInstanceUID
-    study.ReferencedSeriesSequence = []
-    for uid, images in evidence_by_series(evidence):
-        series = Dataset()
-        series.SeriesInstanceUID = uid
-        series.ReferencedSOPSequence = [reference(image) for image in images]
-        study.ReferencedSeriesSequence.append(series)
-    return study
+def _identifiers(source: Dataset, report: Predecessor) -> Dataset:
+    """The identifiers of an earlier report of the same study."""
+    ds = Dataset()
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = source.StudyInstanceUID, report.series_instance_uid
+    ds.SOPClassUID, ds.SOPInstanceUID = report.sop_class_uid, report.sop_instance_uid
+    return ds

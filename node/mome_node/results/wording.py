@@ -69,6 +69,39 @@ def series_description(kind: str, findings: Findings, vocabulary: Vocabulary) ->
     return vocabulary.say(f"series.{kind}_{findings.mode}")
 
 
+# ------------------------------------------------------------------ what came before
+def replaces(findings: Findings, vocabulary: Vocabulary) -> Lines:
+    """Which earlier result this one takes the place of, and whether that matters; nothing for a first result.
+
+    Where a destination is shown no advice, nothing is said of how it changed.
+    """
+    old = findings.replaces
+    if old is None:
+        return []
+    said = [vocabulary.say("replaces.result", id=old.id, date=_moment(old.created))]
+    if old.status != "analysed":
+        said.append(vocabulary.say("replaces.was_no_result"))
+    elif findings.advice is not None and old.advice is not None:
+        same = old.advice == findings.advice.value
+        said.append(vocabulary.say("replaces.advice_same" if same else "replaces.advice_changed"))
+    if None not in (old.below, findings.below):
+        said.append(vocabulary.say("replaces.band_same" if old.below == findings.below else "replaces.band_changed"))
+    return [" ".join(said)]
+
+
+def withdrawn(findings: Findings, result: str, reason: str, vocabulary: Vocabulary) -> Lines:
+    """That the result `result` of these findings no longer holds, and why."""
+    return [
+        vocabulary.say("withdrawn.result", id=result, date=_moment(findings.created)),
+        vocabulary.say(f"withdrawn.{reason.replace('-', '_')}"),
+    ]
+
+
+def _moment(iso: str) -> str:
+    """Date and time to the minute, as people write it."""
+    return iso[:16].replace("T", " ")
+
+
 # ------------------------------------------------------------------ conclusion and advice
 def conclusion(findings: Findings, vocabulary: Vocabulary) -> str:
     """One sentence: the first thing a reader should know."""
