@@ -2,14 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 KEEP ?=
+SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools
+OHIF := build/ohif
+OHIF_VERSION := 3.13.2
+OHIF_SHA256 := b189d3963bfc58e9394a9db8c7be75d07beb029ec211dbb126d47b62969dd3f1
 
-.PHONY: demo test check format evaluate bench-mome bench-study bench-grouping train judges wheel clean
+.PHONY: demo test check format evaluate bench-mome bench-study bench-grouping train judges viewer-proof wheel clean
 
 # The main job: a synthetic study goes modality -> PACS -> node -> PACS. KEEP=1 stays up for a look with a viewer.
 demo: .venv/run
 	$(BIN)/mome-node demo $(if $(KEEP),--keep)
 
-# All checks and the default tests. Installs Orthanc, DCMTK and dicom3tools where it may.
+# All checks and the default tests. Installs Orthanc with DICOMweb, DCMTK and dicom3tools where it may.
 test: .venv/dev system-packages check
 	$(BIN)/pytest
 
@@ -44,13 +48,30 @@ bench-grouping: .venv/dev
 train: .venv/run
 	$(BIN)/mome train --out models/mome/weights/demonstration.safetensors
 
-# The slow judge: PixelMed's validator over the results of a synthetic study (Debian: libpixelmed-java and a Java runtime).
+# The slow judge: PixelMed's validator over one of every object that the node can write, and over the results of a
+# synthetic study that went through the pipeline (Debian: libpixelmed-java and a Java runtime; about 20 minutes).
 judges: .venv/dev system-packages
 	@[ -e /usr/share/java/pixelmed.jar ] || { echo "PixelMed is missing (Debian: libpixelmed-java)." >&2; exit 1; }
 	rm -rf build/judges
+	mkdir -p build/judges/objects
+	$(BIN)/python -m tests.node.result_objects build/judges/objects
 	$(BIN)/mome-node phantom --out build/judges/studies --seed 3
-	$(BIN)/mome-node analyze build/judges/studies --out build/judges/results > build/judges/report.txt
-	$(BIN)/python -m tests.judges --pixelmed build/judges/results/*/*.dcm
+	$(BIN)/mome-node analyze build/judges/studies --out build/judges/results --also segmentation --also located_region \
+	  --also parametric_map --also key_objects > build/judges/report.txt
+	ls build/judges/objects/*.dcm build/judges/results/*/*.dcm | xargs -P 2 -n 4 $(BIN)/python -m tests.judges --pixelmed
+
+# What a radiologist sees: results of synthetic studies in OHIF on Orthanc, in headless Chromium (about two minutes).
+# The screenshots in build/viewer-proof are for a person to look at.
+viewer-proof: SYSTEM_PACKAGES += chromium npm
+viewer-proof: .venv/dev system-packages $(OHIF)/package/dist/index.html
+	$(BIN)/python -m tests.viewer.proof --ohif $(OHIF)/package/dist --out build/viewer-proof
+
+# The viewer, built by its makers (MIT licence; 50 MB).
+$(OHIF)/package/dist/index.html:
+	mkdir -p $(OHIF)
+	cd $(OHIF) && npm pack --silent @ohif/app@$(OHIF_VERSION)
+	echo "$(OHIF_SHA256)  $(OHIF)/ohif-app-$(OHIF_VERSION).tgz" | sha256sum --check --quiet
+	tar xzf $(OHIF)/ohif-app-$(OHIF_VERSION).tgz -C $(OHIF)
 
 # ------------------------------------------------------------------ set-up
 # torch first and alone: with the CPU build in place nothing asks for the CUDA one.
@@ -68,18 +89,23 @@ judges: .venv/dev system-packages
 .PHONY: .venv
 .venv: .venv/dev
 
-SYSTEM_PACKAGES := orthanc dcmtk dicom3tools
 .PHONY: system-packages
 system-packages:
 	@missing=""; \
-	command -v Orthanc >/dev/null || [ -x /usr/sbin/Orthanc ] || missing="$$missing orthanc"; \
-	command -v storescu >/dev/null || missing="$$missing dcmtk"; \
-	command -v dciodvfy >/dev/null || missing="$$missing dicom3tools"; \
+	for package in $(SYSTEM_PACKAGES); do \
+	  case $$package in \
+	    orthanc) command -v Orthanc || [ -x /usr/sbin/Orthanc ] ;; \
+	    orthanc-dicomweb) ls /usr/share/orthanc/plugins/libOrthancDicomWeb.so* ;; \
+	    dcmtk) command -v storescu ;; \
+	    dicom3tools) command -v dciodvfy ;; \
+	    *) command -v $$package ;; \
+	  esac >/dev/null 2>&1 || missing="$$missing $$package"; \
+	done; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 	else \
-	  echo "The tests need these programs (Debian packages):$$missing. Install them, then run make test again." >&2; exit 1; \
+	  echo "These programs are needed (Debian packages):$$missing. Install them, then run make again." >&2; exit 1; \
 	fi
 
 wheel: .venv/dev

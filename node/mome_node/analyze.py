@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pydicom
 
@@ -18,14 +18,14 @@ from .analysis.inference import ComputeChild
 from .errors import ComputeError, NodeError
 from .findings import Findings, Problem
 from .results import pages
-from .settings import Settings
+from .settings import FurtherObject, Settings, Variant
 from .study import Study
 
 log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 
-OURS = {"report.dcm", "overlay.dcm", "summary.png", "findings.json"}
+OURS = {"summary.png", "findings.json"} | {f"{name}.dcm" for name in ("report", "overlay", *get_args(FurtherObject))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +48,27 @@ class Outcome:
 
 
 def analyze_folder(
-    path: Path, out: Path, settings: Settings, *, category: str | None = None, now: str | None = None, say: Say
+    path: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    category: str | None = None,
+    now: str | None = None,
+    further: Sequence[FurtherObject] = (),
+    say: Say,
 ) -> list[Outcome]:
     """Analyse every study below `path`; results appear whole in `out`/<StudyInstanceUID>/, replacing older ones.
 
-    A fault of the node in one study does not keep the others from being analysed.
+    `further`: objects to write beside report and overlay. A fault of the node in one study does not keep the others
+    from being analysed.
     """
     studies, unusable = headers.read_folder(path)
     for item in unusable:
         say(f"{item.path}: {item.reason}")
     out.mkdir(parents=True, exist_ok=True)
     with ComputeChild(settings.model) as compute:
-        context = pipeline.Context(settings, compute.model, compute)
+        variant = Variant(language=settings.results.language, further=tuple(sorted(set(further))))
+        context = pipeline.Context(settings, compute.model, compute, (variant,))
         return [_one(study, _noted(study, unusable), out, context, category, now, say) for study in studies]
 
 
@@ -91,8 +100,9 @@ def _one(
             words = f"Study {uid} could not be analysed: the node failed ({type(error).__name__}); its log says where."
             return Outcome(uid, "failed", None, ("COMPUTE_FAILED",), words)
         findings = pipeline.load_findings(work)
-        words = pipeline.in_words(work, context.settings.results.language)
-        return Outcome(uid, findings.status, _publish(work, out / uid), _codes(findings), words)
+        words = pipeline.in_words(work, context.settings)
+        place = _publish(work, context.variants[0].name, out / uid)
+        return Outcome(uid, findings.status, place, _codes(findings), words)
 
 
 def _refuse_foreign(place: Path) -> None:
@@ -101,10 +111,11 @@ def _refuse_foreign(place: Path) -> None:
         raise NodeError(f"{place} holds other files.", remedy="Name another folder with --out.")
 
 
-def _publish(work: Path, place: Path) -> Path:
+def _publish(work: Path, variant: str, place: Path) -> Path:
     """Results and findings to their place, whole: the folder is filled aside and then renamed."""
-    results = work / "results" / "with_result"
+    results = work / "results" / variant
     results.mkdir(exist_ok=True)
+    (results / pipeline.RESULT_ID).unlink(missing_ok=True)
     shutil.copy(work / "findings.json", results)
     if (results / "overlay.dcm").exists():
         pages.summary_png(pydicom.dcmread(results / "overlay.dcm"), results / "summary.png")

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from . import __version__
 from . import settings as settings_module
 from .errors import NodeError
-from .settings import Settings
+from .settings import FurtherObject, Settings
 
 if TYPE_CHECKING:
     from .ledger import Ledger
@@ -86,14 +86,25 @@ def group(context: click.Context, path: Path, as_json: bool) -> None:
 @click.option("--out", type=OutFolder, required=True, help="Results go to OUT/<StudyInstanceUID>/.")
 @click.option("--birads", type=BiRads, help="BI-RADS category that a radiologist gave for this exam.")
 @click.option("--now", metavar="ISO8601", help="Date and time of the results; default: the latest found in the images.")
+@click.option("--also", type=click.Choice(get_args(FurtherObject)), multiple=True,
+              help="Also write this object; may be given more than once.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome of each study as one JSON document.")
 @click.pass_context
 @speaks_plainly
-def analyze(context: click.Context, path: Path, out: Path, birads: str | None, now: str | None, as_json: bool) -> None:
+def analyze(
+    context: click.Context,
+    path: Path,
+    out: Path,
+    birads: str | None,
+    now: str | None,
+    also: tuple[FurtherObject, ...],
+    as_json: bool,
+) -> None:
     """Run the whole pipeline on the studies below PATH, without a network; a refused study is an answer, too."""
     from .analyze import analyze_folder
 
-    outcomes = analyze_folder(path, out, load_settings(context), category=birads, now=now, say=_progress(as_json))
+    settings, say = load_settings(context), _progress(as_json)
+    outcomes = analyze_folder(path, out, settings, category=birads, now=now, further=also, say=say)
     if as_json:
         click.echo(json.dumps([outcome.as_json() for outcome in outcomes], indent=1))
     else:
@@ -159,6 +170,21 @@ def check(context: click.Context, test_study: str | None) -> None:
     sys.exit(bool(mend))
 
 
+@main.command()
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@click.pass_context
+@speaks_plainly
+def conformance(context: click.Context, out: Path | None) -> None:
+    """Write the DICOM conformance statement (PS3.2) of the node as it is configured, in Markdown."""
+    from .conformance import statement
+
+    text = statement(load_settings(context))
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")
+
+
 @main.group()
 def jobs() -> None:
     """What became of the studies: list, show, and what a person may ask for. Works with the node up or down."""
@@ -173,8 +199,12 @@ def jobs_list(context: click.Context, as_json: bool) -> None:
     from . import overview
 
     settings = load_settings(context)
-    rows = overview.rows(_ledger(settings), settings, datetime.now(UTC))
-    click.echo(json.dumps([row.as_json() for row in rows], indent=1) if as_json else overview.table(rows))
+    ledger, now = _ledger(settings), datetime.now(UTC)
+    rows = overview.rows(ledger, settings, now)
+    if as_json:
+        click.echo(json.dumps([row.as_json() for row in rows], indent=1))
+    else:
+        click.echo("\n".join([*overview.alarms(ledger, now), overview.table(rows)]))
 
 
 @jobs.command("show")
@@ -208,6 +238,17 @@ def jobs_retry(context: click.Context, study: str) -> None:
     click.echo(_ledger(load_settings(context)).request_retry(study))
 
 
+@jobs.command("withdraw")
+@click.argument("study")
+@click.option("--reason", type=click.Choice(["patient-safety", "wrong-patient"]), default="patient-safety",
+              show_default=True, help="What the rejection note says.")  # fmt: skip
+@click.pass_context
+@speaks_plainly
+def jobs_withdraw(context: click.Context, study: str, reason: str) -> None:
+    """Take the results of STUDY back from every destination: a rejection note, and a page where it is not obeyed."""
+    click.echo(_ledger(load_settings(context)).request_withdrawal(study, reason))
+
+
 @main.group()
 def config() -> None:
     """Show or check the configuration."""
@@ -226,7 +267,9 @@ def config_show(context: click.Context) -> None:
 @speaks_plainly
 def config_check(context: click.Context) -> None:
     """Read the configuration and say whether it can be used."""
-    load_settings(context)
+    from .pipeline import check_site_files
+
+    check_site_files(load_settings(context))
     click.echo("the configuration can be used")
 
 

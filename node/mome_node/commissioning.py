@@ -15,7 +15,7 @@ from . import pipeline
 from .analysis.inference import ComputeChild
 from .analyze import analyze_folder
 from .delivery import storage_scu
-from .errors import NodeError
+from .errors import NodeError, SettingsError
 from .phantom import write_study
 from .settings import Destination, Settings
 
@@ -38,6 +38,7 @@ def check(settings: Settings, test_study: str | None = None) -> Iterator[Finding
     yield _peers(settings)
     yield _state_folder(settings)
     yield _port(settings)
+    yield _site_files(settings)
     yield _model(settings)
     for destination in settings.destinations:
         yield _destination(settings, destination)
@@ -70,6 +71,13 @@ def _state_folder(settings: Settings) -> Finding:
             "state folder", False, f"{words}: others may read it, and it holds patients' data. chmod 700 it."
         )
     return Finding("state folder", free > reserve, words if free > reserve else f"{words}: nothing would be accepted")
+
+
+def _site_files(settings: Settings) -> Finding:
+    try:
+        return Finding("words and templates", True, pipeline.check_site_files(settings))
+    except SettingsError as error:
+        return Finding("words and templates", False, str(error))
 
 
 def _port(settings: Settings) -> Finding:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from .ledger import AnalysisRecord, Ledger, State, StudyRecord
+from .ledger import AnalysisRecord, EventKind, Ledger, State, StudyRecord
 from .receive import study_assembly
 from .settings import MODEL_ERROR_FILE, Settings
+
+ALARMS_SHOWN_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,15 @@ def rows(ledger: Ledger, settings: Settings, now: datetime) -> list[Row]:
     """All studies, the latest first."""
     latest = ledger.latest_analyses()
     return [_row(study, latest.get(study.study_instance_uid), ledger, settings, now) for study in ledger.studies()]
+
+
+def alarms(ledger: Ledger, now: datetime) -> list[str]:
+    """What a person must look at now: the alarms of the last day, the latest first."""
+    raised = [event for event in ledger.events(kinds=(EventKind.ALARM,)) if now - event.last_at < ALARMS_SHOWN_FOR]
+    return [
+        f"ALARM {event.last_at:%Y-%m-%d %H:%M} {event.peer or ''} {event.study_instance_uid or ''}: {event.words}"
+        for event in reversed(raised)
+    ]
 
 
 def table(listed: list[Row]) -> str:

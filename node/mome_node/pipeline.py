@@ -22,24 +22,26 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
 from . import __version__
-from .analysis import advice, exam, explanation, headers, known_category, quality, series_grouping, volumes
+from .analysis import advice, exam, exclusions, explanation, headers, known_category, quality, series_grouping, volumes
 from .analysis.inference import ComputeChild, ModelInUse, load_volumes, save_volumes, whole_file
 from .errors import ComputeError, StudyRefused
-from .findings import Advice, ExamScore, Findings, ModelCard, ModelIdentity, Problem
-from .results import identity, secondary_capture, sr_template, structured_report, summary
-from .results.objects import save
-from .settings import AdviceMode, Settings
+from .findings import Advice, ExamScore, Findings, ModelCard, ModelIdentity, Problem, ReplacedResult
+from .results import identity, result_set, sr_template, summary, withdrawal
+from .results.objects import Predecessor, save
+from .results.typeface import load_typeface, refuse_unknown_letters
+from .settings import Settings, Variant
 from .study import OWN_PHANTOM, Instance, Study
 from .volume import Volume
 
 SOFTWARE = f"mome-node {__version__}"
+RESULT_ID = "result-id"  # beside the objects of a variant: the eight characters that their pages show
 NO_DATE_AT_ALL = "2000-01-01T00:00:00"  # content date of results whose images carry no date and no `now` was given
 
 
@@ -50,10 +52,11 @@ class Context:
     settings: Settings
     model: ModelInUse
     compute: ComputeChild | None = None
-    variants: tuple[AdviceMode, ...] = ("with_result",)  # of the result objects: how destinations show the advice
+    variants: tuple[Variant, ...] = (Variant(),)  # of the result objects, as the destinations want them
 
 
 Stage = Callable[[Path, Context], None]
+WithdrawalKind = Literal["rejection", "withdrawn"]  # a note for archives, a page for people
 
 
 def prepare(
@@ -64,11 +67,14 @@ def prepare(
     category: str | None = None,
     withdrawals: int = 0,
     problems: Sequence[Problem] = (),
+    replaces: ReplacedResult | None = None,
+    predecessors: Sequence[Predecessor] = (),
 ) -> None:
     """Make the work folder of one study: its headers and what is to be done.
 
     `now`: ISO 8601 time of the analysis; None: the latest time found in the images. `category`: BI-RADS category given
-    by a person on the command line. `problems`: what reception noted about the study's objects.
+    by a person on the command line. `problems`: what reception noted about the study's objects. `replaces`: the earlier
+    result that a destination has, and `predecessors` its reports.
     """
     work.mkdir(parents=True, exist_ok=True)
     with whole_file(work / "study.json") as temporary:
@@ -78,6 +84,8 @@ def prepare(
         "category": category,
         "withdrawals": withdrawals,
         "problems": [asdict(problem) for problem in problems],
+        "replaces": asdict(replaces) if replaces else None,
+        "predecessors": [asdict(report) for report in predecessors],
     }
     _write_json(work / "input.json", document)
 
@@ -154,6 +162,7 @@ def conclude(work: Path, context: Context) -> None:
         dce = offered["dce"]
         with np.load(work / "evidence.npz", allow_pickle=False) as evidence:
             pictures = explanation.map_evidence(evidence, dce)
+        headers_of_all = [_header(instance) for instance in exclusions.one_of_each_series(study)]
         given_advice = advice.advise(
             advice.Case(
                 score=score,
@@ -161,6 +170,7 @@ def conclude(work: Path, context: Context) -> None:
                 category=category,
                 card=card,
                 exam=exam.facts(study, grouped, dce),
+                exclusions=exclusions.stated(headers_of_all, exclusions.load(context.settings.exclusions)),
                 synthetic_demonstration=context.settings.results.demonstrate_advice
                 and image.get("Manufacturer") == OWN_PHANTOM,
             )
@@ -186,6 +196,7 @@ def conclude(work: Path, context: Context) -> None:
         mode=context.settings.mode,
         created=given["now"] or exam.latest_time(study) or NO_DATE_AT_ALL,
         further_scores=tuple(_score(card, other) for other in prediction.get("further", ())),
+        replaces=ReplacedResult(**given["replaces"]) if given.get("replaces") else None,
     )
     if dce is not None and document.sides_known:
         document = replace(document, salient=explanation.most_salient(pictures["saliency"], dce))
@@ -196,7 +207,7 @@ def conclude(work: Path, context: Context) -> None:
 
 
 def write_results(work: Path, context: Context) -> None:
-    """Structured Report and secondary capture, once for each way in which destinations show the advice.
+    """Report, overlay and further objects, once for each variant that a destination needs.
 
     None for a study of mixed patients: it has no one identity to file a report under.
     """
@@ -207,30 +218,65 @@ def write_results(work: Path, context: Context) -> None:
     if any(problem.code == "MIXED_PATIENTS" for problem in document.reasons):
         return
     study, grouping = _study(work), _read_json(work / "grouping.json")
-    image = exam.first_image(study, grouping["study"])
-    inputs = {uid for use in document.used for uid in use.instances}
-    cited = [i for i in study.instances if i.sop_instance_uid in inputs] or [image]
-    source, evidence = _header(image), [_header(instance) for instance in cited]
-    vocabulary = sr_template.load_vocabulary(context.settings.results.language)
-    dce = load_volumes(work / "volumes.npz")["dce"] if document.score else None
-    with np.load(work / "pictures.npz", allow_pickle=False) as arrays:
-        saliency, mask = arrays.get("saliency"), arrays.get("mask")
+    inputs = grouping["instances"] or [i.sop_instance_uid for i in study.instances]
+    case = _case(work, document, study, exam.first_image(study, grouping["study"]))
+    typeface = load_typeface(context.settings.results.font)
     for variant in context.variants:
-        shown = advice.shown(document, variant)
+        mine = tuple(report for report in case.predecessors if report.variant == variant.name)
+        shown = replace(case, findings=advice.shown(document, variant.advice), predecessors=mine)
         names = identity.derive_identity(
-            shown,
-            grouping["instances"] or [i.sop_instance_uid for i in study.instances],
+            shown.findings,
+            inputs,
             context.settings.result_shaping_hash(),
-            variant=variant,
+            variant=variant.name,
             withdrawals=_read_json(work / "input.json")["withdrawals"],
         )
-        report = structured_report.build(shown, source, evidence, names, vocabulary)
-        overlay = secondary_capture.build(shown, source, evidence, names, vocabulary, dce, saliency, mask)
-        place = folder / variant
+        vocabulary = sr_template.load_vocabulary(variant.language, context.settings.template_folders)
+        place = folder / variant.name
         place.mkdir()
-        for name, result in (("report", report), ("overlay", overlay)):
+        for name, result in result_set.build(shown, names, vocabulary, variant, typeface).items():
             with whole_file(place / f"{name}.dcm") as temporary:
                 save(result, temporary)
+        (place / RESULT_ID).write_text(names.worded(vocabulary.sha256).short, encoding="ascii")
+
+
+def _case(work: Path, document: Findings, study: Study, image: Instance) -> result_set.Case:
+    """What the result objects of a study are made of; `image`: the one whose patient and study they carry."""
+    inputs = {uid for use in document.used for uid in use.instances}
+    cited = [i for i in study.instances if i.sop_instance_uid in inputs] or [image]
+    with np.load(work / "pictures.npz", allow_pickle=False) as arrays:
+        saliency, mask = arrays.get("saliency"), arrays.get("mask")
+    return result_set.Case(
+        findings=document,
+        source=_header(image),
+        evidence=[_header(instance) for instance in cited],
+        dce=load_volumes(work / "volumes.npz")["dce"] if document.score else None,
+        saliency=saliency,
+        mask=mask,
+        predecessors=tuple(Predecessor(**report) for report in _read_json(work / "input.json")["predecessors"]),
+    )
+
+
+def write_withdrawal(kind: WithdrawalKind, objects: Sequence[Path], reason: str, name: str, settings: Settings) -> Path:
+    """The note or page that takes back result `objects` (files that a destination was given); where it was written.
+
+    `name` tells this withdrawal from others of the same study: the same name gives the same object.
+    """
+    variant = next(folder for folder in objects[0].parents if (folder / RESULT_ID).exists())
+    document = load_findings(variant.parents[1])
+    vocabulary = sr_template.load_vocabulary(settings.results.language, settings.template_folders)
+    rejected = [pydicom.dcmread(path, stop_before_pixels=True) for path in objects]
+    names = identity.of_withdrawal(document.model.weights_sha256, [str(one.SOPInstanceUID) for one in rejected], name)
+    result = (variant / RESULT_ID).read_text(encoding="ascii")
+    place = variant.parents[1] / "withdrawals" / f"{name}-{kind}.dcm"
+    place.parent.mkdir(exist_ok=True)
+    with whole_file(place) as temporary:
+        if kind == "rejection":
+            save(withdrawal.note(document, rejected, reason, names, vocabulary), temporary)
+        else:
+            typeface = load_typeface(settings.results.font)
+            save(withdrawal.page(document, rejected[0], result, reason, names, vocabulary, typeface), temporary)
+    return place
 
 
 STAGES: tuple[Stage, ...] = (group_series, decode_volumes, check_quality, run_model, conclude, write_results)
@@ -243,6 +289,20 @@ def result_identity(context: Context, withdrawals: int) -> str:
     shaping = [card.weights_sha256, SOFTWARE, identity.RESULT_SCHEMA, context.model.device, withdrawals]
     text = "\n".join([*map(str, shaping), context.settings.result_shaping_hash()])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def check_site_files(settings: Settings) -> str:
+    """What the site's own words, templates and font come to, in words. Raises SettingsError for one that is broken.
+
+    To be asked when the node starts: a slip is found then, and not when a report is due.
+    """
+    series_grouping.load_rules(settings.series_rules_file)
+    exclusions.load(settings.exclusions)
+    typeface, languages = load_typeface(settings.results.font), sorted({one.language for one in settings.variants})
+    for language in languages:
+        vocabulary = sr_template.load_vocabulary(language, settings.template_folders)
+        refuse_unknown_letters([*vocabulary.words.values(), *vocabulary.help.values()], typeface)
+    return f"series rules, exclusions and reports in {', '.join(languages)} can be used"
 
 
 def clinical_problem(settings: Settings, card: ModelCard) -> str | None:
@@ -265,9 +325,21 @@ def load_findings(work: Path) -> Findings:
     return Findings.from_json((work / "findings.json").read_text(encoding="utf-8"))
 
 
-def in_words(work: Path, language: str) -> str:
+def in_short(path: Path) -> ReplacedResult | None:
+    """The result that the object at `path` is of, as its successor names it; None where its work folder is gone."""
+    variant = next((folder for folder in path.parents if (folder / RESULT_ID).exists()), None)
+    if variant is None:
+        return None
+    found = load_findings(variant.parents[1])
+    advised = found.advice.value if found.advice else None
+    result = (variant / RESULT_ID).read_text(encoding="ascii")
+    return ReplacedResult(result, found.created, found.status, advised, found.below)
+
+
+def in_words(work: Path, settings: Settings) -> str:
     """What the radiologist would read, as plain text."""
-    return summary.for_people(load_findings(work), sr_template.load_vocabulary(language))
+    vocabulary = sr_template.load_vocabulary(settings.results.language, settings.template_folders)
+    return summary.for_people(load_findings(work), vocabulary)
 
 
 def _problems(work: Path) -> list[Problem]:

@@ -35,9 +35,12 @@ def serve(settings: Settings) -> None:
     """Run the node until SIGTERM or SIGINT.
 
     Raises StateFolderError when another node runs on the same state folder or the folder cannot be written, and
-    SettingsError in clinical mode with weights that were not evaluated on patients.
+    SettingsError for a broken file of the site and in clinical mode with weights that were not evaluated on patients.
     """
+    from .pipeline import check_site_files
+
     os.umask(0o077)  # spool, ledger and work files hold patients' data: nobody else on this machine reads them
+    check_site_files(settings)
     _refuse_unfit_weights(settings)
     with state_lock(settings.state_folder):
         for file in (MODEL_FILE, MODEL_ERROR_FILE):  # the worker says anew which model is in use

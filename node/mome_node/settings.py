@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +32,26 @@ AeTitle = Annotated[
 """PS3.5 6.2, VR AE: 1 to 16 characters of the default repertoire, no backslash."""
 
 AdviceMode = Literal["never", "after_reading", "with_result"]
+ReportClass = Literal["comprehensive_3d", "comprehensive", "enhanced"]
+OverlayKind = Literal["multi_frame", "single_frames"]
+FurtherObject = Literal["segmentation", "located_region", "parametric_map", "key_objects"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Variant:
+    """How the result objects of one destination differ: destinations that agree in all of it get the same objects."""
+
+    advice: AdviceMode = "with_result"
+    language: str = "en"
+    report: ReportClass = "comprehensive_3d"
+    overlay: OverlayKind = "multi_frame"
+    further: tuple[FurtherObject, ...] = ()
+    kind: Literal["research", "clinical"] = "research"
+
+    @property
+    def name(self) -> str:
+        """Folder of its objects, and part of their identity."""
+        return "-".join([self.advice, self.language, self.report, self.overlay, *self.further, self.kind])
 
 
 class Section(BaseModel):
@@ -86,6 +107,23 @@ class Destination(Section):
     """Who reads there. A clinical destination must state `advice`."""
     advice: AdviceMode | None = None
     """When the BI-RADS 4 advice is shown: never, only after the reader's own report, or with the result."""
+    language: str | None = None
+    """Language of the results here. Default: `results.language`."""
+    report: ReportClass = "comprehensive_3d"
+    """SOP class of the Structured Report (IHE AIR asks for Comprehensive 3D). One that the PACS does not take is sent
+    as the next plainer one by itself; say it here to skip the attempt."""
+    overlay: OverlayKind = "multi_frame"
+    """The overlay as one multi-frame object or, for an archive that knows none, as a series of single frames. A PACS
+    that does not take the first gets the second by itself."""
+    further_objects: tuple[FurtherObject, ...] = ()
+    """Objects beside report and overlay: "segmentation" and "located_region" (an SR with an outline) of the region that
+    the score responds to most, "parametric_map" of the saliency, "key_objects". None of them outlines a lesion."""
+    failures_per_hour: int = Field(default=3, ge=0)
+    """Reports of "not analysed" sent within an hour; further ones are held for a person, with one alarm: a cause that
+    many studies share is the node's or the routing's, not theirs."""
+    withdrawal_check_after_s: float = Field(default=30, ge=0)
+    """After a rejection note the PACS has this long to hide what it rejects; then it is asked (C-FIND). What it still
+    shows, or cannot be asked for, gets a page "WITHDRAWN" in a series of its own."""
     answer_timeout_s: float = Field(default=30, gt=0)
     """Silence after which an attempt has failed. It is tried again; nothing is lost."""
     retry_first_s: float = Field(default=30, gt=0)
@@ -141,8 +179,11 @@ class Results(Section):
 
     language: str = "en"
     """Language of the reports (sr_templates)."""
-    institution: str = ""
-    """InstitutionName of the result objects; empty: as in the images."""
+    templates: Path | None = None
+    """Folder of this site's own entries of the report vocabulary: files named as in sr_templates, holding only the
+    entries that differ."""
+    font: Path | None = None
+    """Font file (TrueType or OpenType) for letters that the shipped one lacks: Chinese, Japanese, Korean."""
     demonstrate_advice: bool = False
     """Show the advice although the weights were not evaluated on patients, marked as a demonstration. Takes effect for
     synthetic studies of the node's own generator only."""
@@ -159,6 +200,8 @@ class Settings(Section):
     """Ledger, engine, spool and work files. A local disk, not a network share."""
     series_rules: Path | None = None
     """Site words and pins for the series grouping. Default: config/series_rules.toml as shipped."""
+    exclusions: Path | None = None
+    """Words of this site that withhold the advice, joined with the shipped config/exclusions.toml."""
     receiver: Receiver = Receiver()
     peers: tuple[Peer, ...] = ()
     destinations: tuple[Destination, ...] = ()
@@ -192,6 +235,29 @@ class Settings(Section):
             remedy=f"Known: {', '.join(d.name for d in self.destinations) or 'none'}.",
         )
 
+    def variant(self, destination: Destination) -> Variant:
+        """How the objects for this destination are made."""
+        return Variant(
+            advice=destination.shown_advice,
+            language=destination.language or self.results.language,
+            report=destination.report,
+            overlay=destination.overlay,
+            further=tuple(sorted(set(destination.further_objects))),
+            kind=destination.kind,
+        )
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Every variant that a destination needs; without a destination the plain one."""
+        wanted = {self.variant(destination) for destination in self.destinations}
+        return tuple(sorted(wanted or {Variant(language=self.results.language)}))
+
+    @property
+    def template_folders(self) -> tuple[Path, ...]:
+        """Folders of the report vocabulary; a later one changes entries of the earlier."""
+        own = self.results.templates
+        return (shipped("sr_templates"), *([own] if own else []))
+
     @property
     def series_rules_file(self) -> Path:
         return self.series_rules or shipped("config/series_rules.toml")
@@ -203,9 +269,12 @@ class Settings(Section):
         """
         digest = hashlib.sha256()
         model = self.model.model_dump(mode="json", include={"name", "augmentation", "numeric_type"})
-        shaping = {"mode": self.mode, "model": model, "results": self.results.model_dump(mode="json")}
+        results = self.results.model_dump(mode="json", exclude={"templates", "font"})
+        shaping = {"mode": self.mode, "model": model, "results": results}
         digest.update(json.dumps(shaping, sort_keys=True).encode())
-        for file in [self.series_rules_file, *sorted(shipped("sr_templates").glob("*.toml"))]:
+        templates = [file for folder in self.template_folders for file in sorted(folder.glob("*.toml"))]
+        words = [shipped("config/exclusions.toml"), self.exclusions, self.results.font]
+        for file in [self.series_rules_file, *templates, *filter(None, words)]:
             digest.update(file.read_bytes())
         return digest.hexdigest()
 

@@ -63,15 +63,6 @@ def test_a_study_ends_as_report_overlay_page_and_findings(written: Written, tmp_
     assert not list(tmp_path.glob(".work*"))
 
 
-def test_two_runs_over_the_same_study_give_the_same_bytes(written: Written, tmp_path: Path) -> None:
-    """Content under one UID must never differ: an archive keeps the first silently."""
-    once, twice = (analyzed(written.files[0].parents[1], tmp_path / name) for name in ("once", "twice"))
-    assert once.folder is not None
-    assert twice.folder is not None
-    for name in ("report.dcm", "overlay.dcm", "findings.json"):
-        assert (once.folder / name).read_bytes() == (twice.folder / name).read_bytes()
-
-
 def test_demonstration_weights_advise_only_on_own_phantoms_and_only_when_asked(
     written: Written, tmp_path: Path
 ) -> None:
@@ -95,6 +86,20 @@ def test_demonstration_weights_advise_only_on_own_phantoms_and_only_when_asked(
     refused = findings(analyzed(foreign, tmp_path / "patient", asked))
     assert refused.advice is not None
     assert refused.advice.value == "WITHHELD"
+
+
+def test_a_word_of_an_operated_breast_in_a_request_withholds_the_advice(written: Written, tmp_path: Path) -> None:
+    """One series tells it, in German: "after breast-conserving therapy". The model was never evaluated for that."""
+    operated = copy(written, tmp_path / "operated")
+    for path in (operated / "002").iterdir():
+        ds = pydicom.dcmread(path)
+        ds.RequestedProcedureDescription = "MRM, Z.n. BET links"
+        ds.save_as(path, enforce_file_format=True)
+    asked = SETTINGS.model_copy(update={"results": Results(demonstrate_advice=True)})
+    found = findings(analyzed(operated, tmp_path / "out", asked))
+    assert found.advice is not None
+    assert found.advice.value == "WITHHELD"
+    assert "EXCLUDED_SURGERY_OR_RADIOTHERAPY" in {reason.code for reason in found.advice.reasons}
 
 
 def test_a_person_names_the_category_on_the_command_line(written: Written, tmp_path: Path) -> None:

@@ -15,20 +15,23 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import EnhancedSRStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 from pyorthanc import Orthanc as OrthancClient
 
+from mome_node.analysis import header_records
 from mome_node.ledger import Ledger, State
 from mome_node.phantom import Written, write_study
 from mome_node.receive.study_assembly import decide
 from mome_node.settings import Settings, load
 from tests.judges import dciodvfy
 from tests.node import peers
+from tests.node.old_archive import old_archive
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 QUIET_S = 2
 RESULTS = {"SR", "OT"}
+ENDED = {State.NOT_ANALYSED, State.PARKED}
 
 
 # ------------------------------------------------------------------ the parts
@@ -54,7 +57,7 @@ class Node:
         return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
 
 
-def configured(folder: Path, pacs_port: int, *, quiet_s: float = QUIET_S) -> tuple[Path, int]:
+def configured(folder: Path, pacs_port: int, *, quiet_s: float = QUIET_S, destination: str = "") -> tuple[Path, int]:
     """A configuration file for a node that knows SCANNER1 and delivers to Orthanc; its port."""
     port = peers.free_port()
     config = folder / "node.toml"
@@ -77,6 +80,8 @@ host = "127.0.0.1"
 port = {pacs_port}
 retry_first_s = 1
 retry_longest_s = 2
+withdrawal_check_after_s = 1
+{destination}
 [assembly]
 quiet_s = {quiet_s}
 """,
@@ -195,6 +200,7 @@ def test_a_study_that_a_scanner_sends_ends_as_report_and_overlay_in_the_pacs(
         assert result.PatientID == phantom.patient_id
         result.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
         assert dciodvfy(tmp_path / f"{name}.dcm") == []
+    assert len(header_records.known(node.settings.state_folder / "spool" / "headers" / f"{uid}.jsonl")) > 900
     said = text_of(results["SR"])
     assert "demonstration weights, trained on synthetic phantoms, not for clinical use" in said
     assert "not evaluated on patients" in said  # why the advice is withheld
@@ -363,7 +369,11 @@ def test_a_fault_of_the_node_ends_visibly_and_can_be_retried(tmp_path: Path) -> 
 def test_images_that_come_after_the_delivery_wait_for_a_person(
     place: tuple[Node, peers.Orthanc], tmp_path: Path
 ) -> None:
-    """The delivered result does not know them: no second result by itself, and `jobs retry` makes one."""
+    """The delivered result does not know them: no second result by itself, and `jobs retry` makes one.
+
+    It says what it replaces. The first is withdrawn; Orthanc knows no rejection notes and goes on showing it, so a page
+    says that it is withdrawn, and the administrator is told.
+    """
     node, pacs = place
     study = write_study(tmp_path / "phantom", 16)
     uid, port = study.study_instance_uid, node.settings.receiver.port
@@ -372,11 +382,51 @@ def test_images_that_come_after_the_delivery_wait_for_a_person(
     wait_for_results(pacs, uid)
     assert storescu(study.files[0].parents[1] / "002", port).returncode == 0
     peers.wait_until("the wait", lambda: node.state(uid) is State.PARKED, limit_s=60)
-    assert len(results_in(pacs, uid)) == 2
+    first = {ds.Modality: ds for ds in results_in(pacs, uid)}
+    assert len(first) == 2
     assert "jobs retry" in node.command("jobs", "show", uid).stdout
 
     assert node.command("jobs", "retry", uid).returncode == 0
-    peers.wait_until("the second result", lambda: len(results_in(pacs, uid)) == 4, limit_s=120)
+    peers.wait_until("two results, one withdrawn", lambda: len(results_in(pacs, uid)) == 5, limit_s=120)
+    after = results_in(pacs, uid)
+    second = next(ds for ds in after if ds.Modality == "SR" and ds.SOPInstanceUID != first["SR"].SOPInstanceUID)
+    assert "Replaces result" in text_of(second)
+    (predecessors,) = second.PredecessorDocumentsSequence
+    assert predecessors.ReferencedSeriesSequence[0].SeriesInstanceUID == first["SR"].SeriesInstanceUID
+    assert sum("WITHDRAWN" in ds.SeriesDescription for ds in after) == 1
+    peers.wait_until("the end", lambda: "may still be read" in node.command("jobs", "list").stdout)
+    assert node.state(uid) is State.DELIVERED
+
+
+def test_an_old_archive_gets_what_it_takes_hides_what_is_withdrawn_and_is_not_flooded(tmp_path: Path) -> None:
+    """No 3D reports, no multi-frame pictures: plainer objects go there. It obeys rejection notes: no page is needed.
+
+    Of studies that cannot be analysed it is told one within the hour, as configured; the next waits for a person.
+    """
+    with old_archive() as archive:
+        config, port = configured(tmp_path, archive.port, destination="failures_per_hour = 1")
+        study = write_study(tmp_path / "phantom", 17)
+        uid = study.study_instance_uid
+        with serving(config) as node:
+            assert storescu(study.files[0].parents[1], port).returncode == 0
+            peers.wait_until("the result", lambda: node.state(uid) is State.DELIVERED, limit_s=120)
+            classes = {str(ds.SOPClassUID) for ds in archive.shown}
+            assert classes == {EnhancedSRStorage, SecondaryCaptureImageStorage}
+            assert text_of(next(ds for ds in archive.shown if ds.Modality == "SR"))
+
+            assert "withdrawn from pacs" in node.command("jobs", "withdraw", uid).stdout
+            peers.wait_until("the withdrawal", lambda: node.state(uid) is State.WITHDRAWN, limit_s=60)
+            assert archive.shown == []
+            assert "ALARM" not in node.command("jobs", "list").stdout
+
+            refused = [write_study(tmp_path / f"refused-{n}", 18 + n) for n in range(2)]
+            for n, other in enumerate(refused):
+                place = without(other, tmp_path / f"no-dce-{n}", *range(5, 24))
+                assert storescu(place, port).returncode == 0
+                peers.wait_until("an end", lambda o=other: node.state(o.study_instance_uid) in ENDED, limit_s=60)
+            assert [node.state(other.study_instance_uid) for other in refused] == [State.NOT_ANALYSED, State.PARKED]
+            assert len({ds.StudyInstanceUID for ds in archive.shown}) == 1
+            assert "ALARM" in node.command("jobs", "list").stdout
 
 
 def test_a_second_node_on_the_same_state_folder_is_refused(place: tuple[Node, peers.Orthanc]) -> None:

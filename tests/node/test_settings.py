@@ -54,7 +54,7 @@ def test_titles_and_ports_do_not_change_a_result() -> None:
     """Result identity holds what shapes a result: moving the PACS to another port must not make new objects."""
     base = settings.Settings()
     moved = base.model_copy(update={"receiver": settings.Receiver(ae_title="OTHER", port=104)})
-    worded = base.model_copy(update={"results": settings.Results(institution="Elsewhere")})
+    worded = base.model_copy(update={"results": settings.Results(demonstrate_advice=True)})
     assert moved.result_shaping_hash() == base.result_shaping_hash()
     assert worded.result_shaping_hash() != base.result_shaping_hash()
 

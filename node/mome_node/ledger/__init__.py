@@ -6,11 +6,13 @@ method is one transaction. Patient names and numbers are not in it: a keyed hash
 
 from __future__ import annotations
 
-from .analyses import Analyses, analysis_id
+from .analyses import analysis_id
+from .deliveries import Deliveries
 from .reception import Reception
 from .records import (
     AnalysisRecord,
     Arrival,
+    DeliveredObject,
     DeliveryRecord,
     DeliveryState,
     EventKind,
@@ -26,13 +28,14 @@ from .records import (
 )
 
 
-class Ledger(Reception, Analyses):
+class Ledger(Reception, Deliveries):
     """The open ledger: `Ledger(state_folder / "ledger.sqlite")`."""
 
 
 __all__ = [
     "AnalysisRecord",
     "Arrival",
+    "DeliveredObject",
     "DeliveryRecord",
     "DeliveryState",
     "EventKind",

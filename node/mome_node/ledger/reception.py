@@ -154,10 +154,6 @@ class Reception(Database):
         """The computation of this study killed its child once more; returns how often by now."""
         return self._count(study, "crashes")
 
-    def count_withdrawal(self, study: str) -> int:
-        """A result of this study was taken back; the number is part of the identity of the next one."""
-        return self._count(study, "withdrawals")
-
     def _count(self, study: str, column: str) -> int:
         with self._write() as connection:
             count = int(getattr(_study(connection, study), column)) + 1

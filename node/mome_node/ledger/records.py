@@ -53,6 +53,10 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"  # refused for good, or tried for too long; a person must act
     CANCELLED = "cancelled"  # superseded before it was delivered
+    HELD = "held"  # not sent: a person must look first, e.g. at the cause of many failures
+    WITHDRAWING = "withdrawing"  # was delivered; a rejection note is on its way, at `next_try_at` or at once
+    WITHDRAWN = "withdrawn"  # the destination has the rejection note
+    NOT_WITHDRAWN = "not withdrawn"  # the note was refused, or tried for too long; a person must act
 
 
 class EventKind(StrEnum):
@@ -68,6 +72,7 @@ class EventKind(StrEnum):
     STATE = "state"
     DELIVERY = "delivery"
     REQUEST = "request"  # a person asked for something
+    ALARM = "alarm"  # a person must look now
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +199,24 @@ class DeliveryRecord:
     attempts: int
     next_try_at: datetime | None
     last_words: str  # of the last attempt, with what to do
-    created_at: datetime
+    created_at: datetime  # or opened anew: again with the full time for attempts
     delivered_at: datetime | None
+    reason: str  # why it is withdrawn, as in `results.rejection_note.REASONS`
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredObject:
+    """One object that a destination has."""
+
+    analysis_id: str
+    destination: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    path: str  # where the node keeps it
+    status: int  # of the C-STORE response
+    words: str  # a warning of the destination
+    delivered_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    text,
     update,
 )
 
@@ -158,6 +159,21 @@ deliveries = Table(
     Column("last_words", Text, nullable=False, default=""),
     Column("created_at", UtcTime, nullable=False),
     Column("delivered_at", UtcTime),
+    Column("reason", String(32), nullable=False, default="", server_default=""),
+)
+
+delivered_objects = Table(
+    "delivered_objects",
+    metadata,
+    Column("analysis_id", Text, ForeignKey("analyses.id"), primary_key=True),
+    Column("destination", String(32), primary_key=True),
+    Column("sop_instance_uid", Uid, primary_key=True),
+    Column("series_instance_uid", Uid, nullable=False),
+    Column("sop_class_uid", Uid, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("words", Text, nullable=False, default=""),
+    Column("delivered_at", UtcTime, nullable=False),
 )
 
 events = Table(
@@ -181,7 +197,14 @@ def _create(connection: Connection) -> None:
     connection.execute(insert(about).values(schema_version=0, patient_secret=secrets.token_hex(32)))
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create,)
+def _withdrawals(connection: Connection) -> None:
+    """Which objects a destination has, and why they are taken back. A ledger made by step 1 of today has both."""
+    delivered_objects.create(connection, checkfirst=True)
+    if "reason" not in {column["name"] for column in inspect(connection).get_columns(deliveries.name)}:
+        connection.execute(text("ALTER TABLE deliveries ADD COLUMN reason VARCHAR(32) NOT NULL DEFAULT ''"))
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create, _withdrawals)
 """Step n makes version n+1 of version n. Released steps are never edited; a change of the tables adds one."""
 
 

@@ -1,0 +1,127 @@
+"""Withdrawals: a rejection note to a destination, a look whether it hid the objects, and a page where it did not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dbos import DBOS
+
+from .. import pipeline
+from ..delivery import query, storage_scu
+from ..delivery.storage_scu import ObjectOutcome
+from ..errors import DeliveryError, NodeError
+from ..ledger import DeliveryRecord, DeliveryState, EventKind
+from ..pipeline import WithdrawalKind
+from .deliveries import RETRY, next_wait
+from .engine import RECOVERIES, process, step, words_of
+from .studies import result_record
+
+log = logging.getLogger(__name__)
+
+
+@DBOS.workflow(max_recovery_attempts=RECOVERIES)
+def withdraw(analysis: str, destination: str) -> None:
+    """Take the objects of an analysis back from one destination, or tell a person that they still stand there."""
+    try:
+        while (wait_s := _send_note(analysis, destination)) is not None:
+            DBOS.sleep(wait_s)
+        DBOS.sleep(_time_to_hide(destination))
+        while (wait_s := _look(analysis, destination)) is not None:
+            DBOS.sleep(wait_s)
+    except Exception as error:
+        _give_up_withdrawal(analysis, destination, words_of(error))
+
+
+@step
+def _send_note(analysis: str, name: str) -> float | None:
+    """The rejection note. Seconds until the next attempt, or None when there is none."""
+    return _attempt(analysis, name, _note)
+
+
+@step
+def _time_to_hide(name: str) -> float:
+    return process().settings.destination(name).withdrawal_check_after_s
+
+
+@step
+def _look(analysis: str, name: str) -> float | None:
+    """Does the destination still show what was rejected? Seconds until the next attempt, or None."""
+    return _attempt(analysis, name, _conclude)
+
+
+def _attempt(analysis: str, name: str, body: Callable[[DeliveryRecord], None]) -> float | None:
+    ledger = process().ledger
+    with process().locks[analysis.split("/", maxsplit=1)[0]]:
+        delivery = ledger.delivery(analysis, name)
+        if delivery.state is not DeliveryState.WITHDRAWING:
+            return None
+        try:
+            body(delivery)
+        except NodeError as error:
+            final = isinstance(error, DeliveryError) and error.final
+            wait_s = None if final else next_wait(name, delivery.attempts, delivery.created_at)
+            at = None if wait_s is None else datetime.now(UTC) + timedelta(seconds=wait_s)
+            words = str(error) if at else f"{error} {RETRY}"
+            ledger.withdrawal_failed(analysis, name, words, next_try_at=at)
+            return wait_s
+    return None
+
+
+def _note(delivery: DeliveryRecord) -> None:
+    """A PACS that takes no Key Object Selection at all is told by the page."""
+    _made_and_sent(delivery, "rejection")
+
+
+def _conclude(delivery: DeliveryRecord) -> None:
+    """The end of a withdrawal: hidden, or a page that says it, and an alarm."""
+    ledger, name = process().ledger, delivery.destination
+    rejected = ledger.delivered_objects(delivery.analysis_id, name)
+    study = ledger.analysis(delivery.analysis_id).study_instance_uid
+    own = process().settings.receiver.ae_title
+    try:
+        series = {one.series_instance_uid for one in rejected}
+        still = query.shown(process().settings.destination(name), study, series, own)
+        left = sum(one.sop_instance_uid in still for one in rejected)
+        words = f"it still shows {left} of {len(rejected)} objects"
+    except DeliveryError as error:
+        left, words = len(rejected), f"it does not say what it shows ({error.message})"
+    if not left:
+        hidden = f"It has the rejection note and shows none of {len(rejected)} objects."
+        ledger.withdrawn(delivery.analysis_id, name, hidden)
+        return
+    page = _made_and_sent(delivery, "withdrawn")
+    if not page.sent:
+        raise DeliveryError(page.words, remedy="", final=True)
+    told = f"A withdrawn result may still be read: {words}. A page WITHDRAWN was sent there; hide or delete the result."
+    log.error("study %s, %s: %s", study, name, told)
+    ledger.note(EventKind.ALARM, told, study=study, peer=name)
+    ledger.withdrawn(delivery.analysis_id, name, told)
+
+
+def _made_and_sent(delivery: DeliveryRecord, kind: WithdrawalKind) -> ObjectOutcome:
+    """Make the rejection note or the page, the same on every attempt, and send it. Raises NodeError where it fails."""
+    ledger, settings = process().ledger, process().settings
+    destination = settings.destination(delivery.destination)
+    rejected = ledger.delivered_objects(delivery.analysis_id, destination.name)
+    paths = [Path(one.path) for one in rejected if Path(one.path).exists()]
+    if not paths:
+        raise DeliveryError(
+            "The node no longer has the objects that are to be withdrawn.",
+            remedy="Hide or delete them on the PACS by hand.",
+            final=True,
+        )
+    opened = f"{delivery.created_at:%Y%m%d%H%M%S%f}"
+    place = pipeline.write_withdrawal(kind, paths, delivery.reason, f"{destination.name}-{opened}", settings)
+    ledger.record_result(result_record(place, delivery.analysis_id))
+    (sent,) = storage_scu.send(destination, [place], settings.receiver.ae_title)
+    if not sent.sent and not sent.class_refused:
+        raise DeliveryError(sent.words, remedy="", final=sent.final)
+    return sent
+
+
+@step
+def _give_up_withdrawal(analysis: str, name: str, words: str) -> None:
+    process().ledger.withdrawal_failed(analysis, name, f"{words} {RETRY}", next_try_at=None)
