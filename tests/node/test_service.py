@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 QUIET_S = 2
 RESULTS = {"SR", "OT"}
+DERIVED = (7, 8, 10, 11, 13, 14, 16, 17, 19, 20, 22, 23)  # series numbers of subtractions and projections
 ENDED = {State.NOT_ANALYSED, State.PARKED}
 
 
@@ -231,7 +232,7 @@ def test_a_study_without_dwi_is_analysed_and_says_so(place: tuple[Node, peers.Or
     """Missing sequences are dropped, never filled; the reader must know on what the score rests."""
     node, pacs = place
     study = write_study(tmp_path / "phantom", 12)
-    assert storescu(without(study, tmp_path / "no-dwi", 3, 4), node.settings.receiver.port).returncode == 0
+    assert storescu(without(study, tmp_path / "no-dwi", 3, 4, *DERIVED), node.settings.receiver.port).returncode == 0
     said = text_of(wait_for_results(pacs, study.study_instance_uid)["SR"])
     assert "NO_DWI" in said or "diffusion" in said.lower()
     assert "Absent" in said
@@ -272,7 +273,7 @@ def test_a_person_can_say_that_a_study_is_complete(tmp_path: Path) -> None:
     with peers.orthanc(tmp_path / "pacs") as pacs:
         config, port = configured(tmp_path, pacs.dicom_port, quiet_s=3600)
         with serving(config) as node:
-            assert storescu(study.files[0].parents[1], port).returncode == 0
+            assert storescu(without(study, tmp_path / "native", *DERIVED), port).returncode == 0
             record = node.ledger.study(study.study_instance_uid)
             assert not decide(record, (), node.settings.assembly, record.last_received).complete
             assert node.command("jobs", "complete", study.study_instance_uid).returncode == 0
@@ -318,7 +319,7 @@ def test_a_pacs_that_is_down_gets_its_results_later(tmp_path: Path) -> None:
     closed = peers.free_port()
     config, port = configured(tmp_path, closed)
     with serving(config) as node:
-        assert storescu(study.files[0].parents[1], port).returncode == 0
+        assert storescu(without(study, tmp_path / "native", *DERIVED), port).returncode == 0
         peers.wait_until("a failed attempt", lambda: node.state(uid) is State.DELIVERING, limit_s=120)
         peers.wait_until("its words", lambda: "pacs:" in node.command("jobs", "list").stdout, limit_s=30)
         with peers.orthanc(tmp_path / "pacs", dicom_port=closed) as pacs:
@@ -334,7 +335,7 @@ def test_a_computation_that_keeps_failing_ends_visibly_and_can_be_retried(tmp_pa
         healthy = config.read_text()
         config.write_text(healthy + "[model]\ntimeout_s = 0.01\n")
         with serving(config) as node:
-            assert storescu(study.files[0].parents[1], port).returncode == 0
+            assert storescu(without(study, tmp_path / "native", *DERIVED), port).returncode == 0
             failed = wait_for_results(pacs, uid)["SR"]
             peers.wait_until("the end", lambda: node.state(uid) is State.FAILED, limit_s=30)
             assert "COMPUTE_FAILED" in node.command("jobs", "show", uid).stdout
@@ -348,15 +349,16 @@ def test_a_computation_that_keeps_failing_ends_visibly_and_can_be_retried(tmp_pa
 
 
 def test_a_fault_of_the_node_ends_visibly_and_can_be_retried(tmp_path: Path) -> None:
-    """A rules file that cannot be read: the study is FAILED with the reason; mended, a retry delivers."""
+    """A rules file that is broken while the node runs: the study is FAILED with the reason; mended, a retry delivers."""
     study = write_study(tmp_path / "phantom", 18)
     uid, rules = study.study_instance_uid, tmp_path / "rules.toml"
     with peers.orthanc(tmp_path / "pacs") as pacs:
         config, port = configured(tmp_path, pacs.dicom_port)
         config.write_text(f'series_rules = "{rules}"\n' + config.read_text())
-        rules.write_text("[words\n")
+        rules.write_text("")
         with serving(config) as node:
-            assert storescu(study.files[0].parents[1], port).returncode == 0
+            rules.write_text("[words\n")  # at its start the node refuses it
+            assert storescu(without(study, tmp_path / "native", *DERIVED), port).returncode == 0
             peers.wait_until("the end", lambda: node.state(uid) is State.FAILED, limit_s=60)
             shown = node.command("jobs", "list").stdout
             assert "rules.toml" in shown
@@ -377,7 +379,7 @@ def test_images_that_come_after_the_delivery_wait_for_a_person(
     node, pacs = place
     study = write_study(tmp_path / "phantom", 16)
     uid, port = study.study_instance_uid, node.settings.receiver.port
-    without_t2 = without(study, tmp_path / "no-t2", 2)
+    without_t2 = without(study, tmp_path / "no-t2", 2, *DERIVED)
     assert storescu(without_t2, port).returncode == 0
     wait_for_results(pacs, uid)
     assert storescu(study.files[0].parents[1] / "002", port).returncode == 0
@@ -398,7 +400,9 @@ def test_images_that_come_after_the_delivery_wait_for_a_person(
     assert node.state(uid) is State.DELIVERED
 
 
-def test_an_old_archive_gets_what_it_takes_hides_what_is_withdrawn_and_is_not_flooded(tmp_path: Path) -> None:
+def test_an_old_archive_gets_what_it_takes_hides_what_is_withdrawn_and_is_not_flooded(
+    tmp_path: Path, phantom: Written
+) -> None:
     """No 3D reports, no multi-frame pictures: plainer objects go there. It obeys rejection notes: no page is needed.
 
     Of studies that cannot be analysed it is told one within the hour, as configured; the next waits for a person.
@@ -408,7 +412,7 @@ def test_an_old_archive_gets_what_it_takes_hides_what_is_withdrawn_and_is_not_fl
         study = write_study(tmp_path / "phantom", 17)
         uid = study.study_instance_uid
         with serving(config) as node:
-            assert storescu(study.files[0].parents[1], port).returncode == 0
+            assert storescu(without(study, tmp_path / "native", *DERIVED), port).returncode == 0
             peers.wait_until("the result", lambda: node.state(uid) is State.DELIVERED, limit_s=120)
             classes = {str(ds.SOPClassUID) for ds in archive.shown}
             assert classes == {EnhancedSRStorage, SecondaryCaptureImageStorage}
@@ -419,7 +423,7 @@ def test_an_old_archive_gets_what_it_takes_hides_what_is_withdrawn_and_is_not_fl
             assert archive.shown == []
             assert "ALARM" not in node.command("jobs", "list").stdout
 
-            refused = [write_study(tmp_path / f"refused-{n}", 18 + n) for n in range(2)]
+            refused = [phantom, write_study(tmp_path / "refused", 18)]
             for n, other in enumerate(refused):
                 place = without(other, tmp_path / f"no-dce-{n}", *range(5, 24))
                 assert storescu(place, port).returncode == 0
