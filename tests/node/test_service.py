@@ -349,7 +349,7 @@ def test_a_computation_that_keeps_failing_ends_visibly_and_can_be_retried(tmp_pa
 
 
 def test_a_fault_of_the_node_ends_visibly_and_can_be_retried(tmp_path: Path) -> None:
-    """A rules file that is broken while the node runs: the study is FAILED with the reason; mended, a retry delivers."""
+    """A rules file that breaks while the node runs: the study is FAILED with the reason; mended, a retry delivers."""
     study = write_study(tmp_path / "phantom", 18)
     uid, rules = study.study_instance_uid, tmp_path / "rules.toml"
     with peers.orthanc(tmp_path / "pacs") as pacs:
