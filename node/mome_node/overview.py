@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from .ledger import AnalysisRecord, EventKind, Ledger, State, StudyRecord
+from .ledger import AnalysisRecord, DeliveryState, EventKind, Ledger, State, StudyRecord
 from .receive import study_assembly
 from .settings import MODEL_ERROR_FILE, Settings
 
@@ -94,7 +94,18 @@ def _row(study: StudyRecord, analysis: AnalysisRecord | None, ledger: Ledger, se
         words = f"waits for {waits_for}" if waits_for else "complete; is taken up next"
     else:
         state, words = analysis.state, _words(ledger, analysis)
+    words = " ".join(filter(None, [words, *_withdrawals(study, ledger)]))
     return Row(study.study_instance_uid, state, study.images, study.last_received, words)
+
+
+def _withdrawals(study: StudyRecord, ledger: Ledger) -> Iterator[str]:
+    """What is being taken back, and what could not be: in sight as long as it stands somewhere."""
+    for analysis in ledger.analyses(study.study_instance_uid) if study.withdrawals else ():
+        for delivery in ledger.deliveries(analysis.id):
+            if delivery.state is DeliveryState.WITHDRAWING:
+                yield f"A result is being withdrawn from {delivery.destination}."
+            if delivery.state is DeliveryState.NOT_WITHDRAWN:
+                yield f"NOT WITHDRAWN from {delivery.destination}: {delivery.last_words}"
 
 
 def _words(ledger: Ledger, analysis: AnalysisRecord) -> str:

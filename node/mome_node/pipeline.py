@@ -46,6 +46,16 @@ NO_DATE_AT_ALL = "2000-01-01T00:00:00"  # content date of results whose images c
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """What takes back the objects of one result at one destination."""
+
+    kind: Literal["rejection", "withdrawn"]  # a note for archives, a page for people
+    reason: str  # as in `results.withdrawal.REASONS`
+    name: str  # tells it from others of the same study: the same name gives the same object
+    decided: str  # ISO 8601 local date and time: the content date of the object
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What the stages share: the site's settings and the model. Only `run_model` needs the compute child itself."""
 
@@ -56,7 +66,6 @@ class Context:
 
 
 Stage = Callable[[Path, Context], None]
-WithdrawalKind = Literal["rejection", "withdrawn"]  # a note for archives, a page for people
 
 
 def prepare(
@@ -67,14 +76,14 @@ def prepare(
     category: str | None = None,
     withdrawals: int = 0,
     problems: Sequence[Problem] = (),
-    replaces: ReplacedResult | None = None,
+    replaces: Mapping[str, ReplacedResult] | None = None,
     predecessors: Sequence[Predecessor] = (),
 ) -> None:
     """Make the work folder of one study: its headers and what is to be done.
 
     `now`: ISO 8601 time of the analysis; None: the latest time found in the images. `category`: BI-RADS category given
-    by a person on the command line. `problems`: what reception noted about the study's objects. `replaces`: the earlier
-    result that a destination has, and `predecessors` its reports.
+    by a person on the command line. `problems`: what reception noted about the study's objects. `replaces`: by variant,
+    the earlier result that its destinations have; `predecessors`: the reports of it.
     """
     work.mkdir(parents=True, exist_ok=True)
     with whole_file(work / "study.json") as temporary:
@@ -84,7 +93,7 @@ def prepare(
         "category": category,
         "withdrawals": withdrawals,
         "problems": [asdict(problem) for problem in problems],
-        "replaces": asdict(replaces) if replaces else None,
+        "replaces": {variant: asdict(result) for variant, result in (replaces or {}).items()},
         "predecessors": [asdict(report) for report in predecessors],
     }
     _write_json(work / "input.json", document)
@@ -196,7 +205,6 @@ def conclude(work: Path, context: Context) -> None:
         mode=context.settings.mode,
         created=given["now"] or exam.latest_time(study) or NO_DATE_AT_ALL,
         further_scores=tuple(_score(card, other) for other in prediction.get("further", ())),
-        replaces=ReplacedResult(**given["replaces"]) if given.get("replaces") else None,
     )
     if dce is not None and document.sides_known:
         document = replace(document, salient=explanation.most_salient(pictures["saliency"], dce))
@@ -223,7 +231,10 @@ def write_results(work: Path, context: Context) -> None:
     typeface = load_typeface(context.settings.results.font)
     for variant in context.variants:
         mine = tuple(report for report in case.predecessors if report.variant == variant.name)
-        shown = replace(case, findings=advice.shown(document, variant.advice), predecessors=mine)
+        told = advice.shown(document, variant.advice)
+        if earlier := _read_json(work / "input.json")["replaces"].get(variant.name):
+            told = replace(told, replaces=ReplacedResult(**earlier))
+        shown = replace(case, findings=told, predecessors=mine)
         names = identity.derive_identity(
             shown.findings,
             inputs,
@@ -257,25 +268,24 @@ def _case(work: Path, document: Findings, study: Study, image: Instance) -> resu
     )
 
 
-def write_withdrawal(kind: WithdrawalKind, objects: Sequence[Path], reason: str, name: str, settings: Settings) -> Path:
-    """The note or page that takes back result `objects` (files that a destination was given); where it was written.
-
-    `name` tells this withdrawal from others of the same study: the same name gives the same object.
-    """
-    variant = next(folder for folder in objects[0].parents if (folder / RESULT_ID).exists())
+def write_withdrawal(wanted: Withdrawal, objects: Sequence[Path], settings: Settings) -> Path:
+    """The note or page that takes back result `objects` (files that a destination was given); where it was written."""
+    variant = next((folder for folder in objects[0].parents if (folder / RESULT_ID).exists()), objects[0].parent)
     document = load_findings(variant.parents[1])
     vocabulary = sr_template.load_vocabulary(settings.results.language, settings.template_folders)
     rejected = [pydicom.dcmread(path, stop_before_pixels=True) for path in objects]
-    names = identity.of_withdrawal(document.model.weights_sha256, [str(one.SOPInstanceUID) for one in rejected], name)
-    result = (variant / RESULT_ID).read_text(encoding="ascii")
-    place = variant.parents[1] / "withdrawals" / f"{name}-{kind}.dcm"
+    uids = [str(one.SOPInstanceUID) for one in rejected]
+    made = (wanted.reason, identity.of_withdrawal(document.model.weights_sha256, uids, wanted.name), vocabulary)
+    if wanted.kind == "rejection":
+        ds = withdrawal.note(document, rejected, *made, wanted.decided)
+    else:
+        result = (variant / RESULT_ID).read_text(encoding="ascii") if (variant / RESULT_ID).exists() else "-"
+        typeface = load_typeface(settings.results.font)
+        ds = withdrawal.page(document, rejected[0], result, *made, wanted.decided, typeface)
+    place = variant.parents[1] / "withdrawals" / f"{wanted.name}-{wanted.kind}.dcm"
     place.parent.mkdir(exist_ok=True)
     with whole_file(place) as temporary:
-        if kind == "rejection":
-            save(withdrawal.note(document, rejected, reason, names, vocabulary), temporary)
-        else:
-            typeface = load_typeface(settings.results.font)
-            save(withdrawal.page(document, rejected[0], result, reason, names, vocabulary, typeface), temporary)
+        save(ds, temporary)
     return place
 
 

@@ -26,6 +26,7 @@ from tests.node import result_fixtures as fixtures
 EVERYTHING = Variant(further=("key_objects", "located_region", "parametric_map", "segmentation"))
 PLAIN = Variant(report="enhanced", overlay="single_frames")
 VOCABULARY = load_vocabulary()
+DECIDED = "2024-06-01T08:30:00"
 
 
 @cache
@@ -64,8 +65,8 @@ def _withdrawn(source: Dataset) -> Iterator[tuple[str, Dataset]]:
     document = fixtures.findings()
     sent = [fixtures.as_received(ds) for _, ds in _written(_pictured(document, source), Variant())]
     names = fixtures.identity(document, withdrawals=1)
-    yield "rejection", withdrawal.note(document, sent, "patient-safety", names, VOCABULARY)
-    yield "withdrawn", withdrawal.page(document, source, "0123ABCD", "patient-safety", names, VOCABULARY)
+    yield "rejection", withdrawal.note(document, sent, "patient-safety", names, VOCABULARY, DECIDED)
+    yield "withdrawn", withdrawal.page(document, source, "0123ABCD", "patient-safety", names, VOCABULARY, DECIDED)
 
 
 def _pictured(document: Findings, source: Dataset) -> Case:

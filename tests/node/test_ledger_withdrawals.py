@@ -9,15 +9,18 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from mome_node.errors import LedgerError
-from mome_node.ledger import DeliveredObject, DeliveryState, EventKind, Ledger, Outcome, State
+from mome_node.ledger import PERHAPS, DeliveredObject, DeliveryState, EventKind, Ledger, Outcome, ResultRecord, State
 from tests.node.test_ledger import STUDY, Clock, arrival, clock, complete_study, ledger
 
 __all__ = ["clock", "ledger"]  # fixtures
 
 
-def arrives(ledger: Ledger, analysis: str, destination: str = "pacs", *, complete: bool = True) -> None:
+def arrives(
+    ledger: Ledger, analysis: str, destination: str = "pacs", *, complete: bool = True, reopen: bool = True
+) -> None:
     """The result of an analysis reaches a destination: its report, and with `complete` everything."""
-    ledger.open_delivery(analysis, destination)
+    if reopen:
+        ledger.open_delivery(analysis, destination)
     report = DeliveredObject(
         analysis, destination, f"2.25.{len(ledger.analyses(STUDY))}", "2.25.9", "1.2.840.10008.5.1.4.1.1.88.34",
         "/results/report.dcm", 0, "", ledger._now(),
@@ -110,6 +113,91 @@ def test_after_a_withdrawal_a_person_can_have_the_study_analysed_again(ledger: L
     assert study.withdrawals == 1
 
 
+def test_a_retry_does_not_forget_a_withdrawal_that_is_under_way(ledger: Ledger) -> None:
+    """The report "not analysed" is being taken back while somebody has the study analysed again."""
+    analysis = complete_study(ledger)
+    ledger.set_outcome(analysis, Outcome.NOT_ANALYSED, {}, "NO_DCE")
+    arrives(ledger, analysis)
+    ledger.request_withdrawal(STUDY, "wrong-patient")
+    ledger.request_retry(STUDY)
+    assert states(ledger, analysis) == {"pacs": DeliveryState.WITHDRAWING}
+
+
+def test_a_withdrawn_result_is_not_sent_to_a_place_that_had_refused_it(ledger: Ledger) -> None:
+    analysis = complete_study(ledger)
+    ledger.open_delivery(analysis, "research")
+    arrives(ledger, analysis)
+    ledger.attempt_failed(analysis, "research", "It refused.", next_try_at=None)
+    ledger.request_withdrawal(STUDY, "wrong-patient")
+    assert states(ledger, analysis) == {"pacs": DeliveryState.WITHDRAWING, "research": DeliveryState.CANCELLED}
+
+
+def test_a_result_that_arrives_while_it_is_withdrawn_is_withdrawn_there_too(ledger: Ledger) -> None:
+    """The command and the sending are different processes: the objects were on the wire already."""
+    analysis = complete_study(ledger)
+    ledger.open_delivery(analysis, "research")
+    arrives(ledger, analysis)
+    ledger.request_withdrawal(STUDY, "wrong-patient")
+    arrives(ledger, analysis, "research", reopen=False)
+    assert states(ledger, analysis) == {"pacs": DeliveryState.WITHDRAWING, "research": DeliveryState.WITHDRAWING}
+    ledger.withdrawn(analysis, "research", "Hidden.")
+    assert ledger.analysis(analysis).state is not State.DELIVERED
+
+
+def test_what_was_sent_and_never_answered_for_is_withdrawn_too(ledger: Ledger) -> None:
+    """The node was killed, or the answer got lost, after the PACS had stored the object."""
+    analysis = complete_study(ledger)
+    ledger.open_delivery(analysis, "pacs")
+    perhaps = DeliveredObject(analysis, "pacs", "2.25.1", "2.25.9", "1.2", "/r.dcm", PERHAPS, "", ledger._now())
+    ledger.objects_delivered([perhaps])
+    ledger.set_state(analysis, State.FAILED, "gave up")
+    ledger.request_withdrawal(STUDY, "patient-safety")
+    assert states(ledger, analysis) == {"pacs": DeliveryState.WITHDRAWING}
+
+
+def test_what_a_pacs_refused_is_not_there(ledger: Ledger) -> None:
+    analysis = complete_study(ledger)
+    ledger.open_delivery(analysis, "pacs")
+    perhaps = DeliveredObject(analysis, "pacs", "2.25.1", "2.25.9", "1.2", "/r.dcm", PERHAPS, "", ledger._now())
+    ledger.objects_delivered([perhaps])
+    ledger.objects_refused(analysis, "pacs", ["2.25.1"])
+    ledger.attempt_failed(analysis, "pacs", "It refused.", next_try_at=None)
+    with pytest.raises(LedgerError, match="No destination has a result"):
+        ledger.request_withdrawal(STUDY, "patient-safety")
+
+
+def test_a_withdrawal_that_failed_can_be_asked_for_again(ledger: Ledger) -> None:
+    analysis = delivered_study(ledger)
+    ledger.request_withdrawal(STUDY, "patient-safety")
+    ledger.withdrawal_failed(analysis, "pacs", "Nothing listens.", next_try_at=None)
+    ledger.request_withdrawal(STUDY, "wrong-patient")
+    (delivery,) = ledger.deliveries_in(DeliveryState.WITHDRAWING)
+    assert delivery.reason == "wrong-patient"
+
+
+def test_nothing_that_waits_to_be_analysed_follows_a_withdrawal(ledger: Ledger) -> None:
+    """Somebody asked for another try, thought again, and withdrew: no new result may come of the first wish."""
+    analysis = delivered_study(ledger)
+    ledger.set_state(analysis, State.PARKED, "Images came late.")
+    ledger.request_retry(STUDY)
+    assert ledger.studies_with_new_images()
+    ledger.request_withdrawal(STUDY, "patient-safety")
+    assert ledger.studies_with_new_images() == ()
+    study = ledger.study(STUDY)
+    assert study.taken_retries == study.retries
+
+
+def test_a_wish_is_fulfilled_once(ledger: Ledger) -> None:
+    """Later images do not come with the consent of whoever asked for an earlier try."""
+    analysis = complete_study(ledger)
+    ledger.set_state(analysis, State.FAILED, "out of memory")
+    ledger.request_retry(STUDY)
+    study = ledger.study(STUDY)
+    assert study.retries > study.taken_retries
+    ledger.begin_analysis(STUDY, "generation", "identity", up_to=3, retries=study.retries)
+    assert ledger.study(STUDY).taken_retries == study.retries
+
+
 # ------------------------------------------------------------------ a newer result
 def test_an_older_result_leaves_a_destination_when_the_newer_one_is_there(ledger: Ledger, clock: Clock) -> None:
     """Not before: between the two the reader would have none."""
@@ -161,30 +249,34 @@ def test_only_failures_count_as_failures(ledger: Ledger, clock: Clock) -> None:
 
 
 def test_a_held_report_waits_for_a_person(ledger: Ledger) -> None:
+    """Who has mended the cause wants a result, and not the reports of failures that were held."""
     analysis = complete_study(ledger)
     ledger.set_outcome(analysis, Outcome.NOT_ANALYSED, {}, "NO_DCE")
     ledger.open_delivery(analysis, "pacs", held="Three failed within an hour.")
     assert states(ledger, analysis) == {"pacs": DeliveryState.HELD}
     assert ledger.analysis(analysis).state is State.PARKED
     assert ledger.deliveries_in(DeliveryState.WAITING) == ()
-    assert ledger.request_retry(STUDY) == "the result is sent again to pacs."
-    assert states(ledger, analysis) == {"pacs": DeliveryState.WAITING}
+    assert ledger.request_retry(STUDY) == "the study is analysed again with all images that are there."
+    assert states(ledger, analysis) == {"pacs": DeliveryState.CANCELLED}
 
 
 # ------------------------------------------------------------------ the file
 def test_a_ledger_of_the_first_version_learns_of_withdrawals(ledger: Ledger, clock: Clock) -> None:
-    """An update of the software finds the ledger that the hospital has."""
-    delivered_study(ledger)
+    """An update of the software finds the ledger that the hospital has: what it sent can be withdrawn."""
+    analysis = delivered_study(ledger)
+    ledger.record_result(ResultRecord("2.25.1", "2.25.9", "1.2", analysis, "sr", "/results/report.dcm", ledger._now()))
     file = str(ledger._engine.url.database)
     ledger.close()
     engine = create_engine(f"sqlite:///{file}")
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE delivered_objects"))
         connection.execute(text("ALTER TABLE deliveries DROP COLUMN reason"))
+        connection.execute(text("ALTER TABLE studies DROP COLUMN taken_retries"))
         connection.execute(text("UPDATE about SET schema_version = 1"))
     engine.dispose()
 
     opened = Ledger(Path(file), now=clock)
-    (delivery,) = opened.deliveries(opened.analyses(STUDY)[0].id)
-    assert (delivery.state, delivery.reason) == (DeliveryState.DELIVERED, "")
+    assert [one.sop_instance_uid for one in opened.delivered_objects(analysis, "pacs")] == ["2.25.1"]
+    opened.request_withdrawal(STUDY, "patient-safety")
+    assert states(opened, analysis) == {"pacs": DeliveryState.WITHDRAWING}
     opened.close()

@@ -115,11 +115,11 @@ def test_a_further_score_says_what_it_is() -> None:
         assert (float(number.NumericValue), number.MeasurementUnitsCodeSequence[0].CodeValue) == (value, "{points}")
         assert "only for a proven cancer" in content(group, "121077").TextValue
         names = [judges.name_of(item) for item in group.ContentSequence]
-        assert names.index("121077") < names.index("111001") < names.index("AI_SCORE")  # read before the score
+        assert names.index("121077") < names.index("AI_SCORE") < names.index("111001")  # read before the score
         assert not {"ADVICE", "OP_THRESHOLD", "111047"} & {judges.name_of(item) for item in group.ContentSequence}
         assert content(group, "111001").TextValue == "MOME"
-        made = {item.TextValue for item in group.ContentSequence if judges.name_of(item) == "111002"}
-        assert "sequences dce" in made  # its own, not those of the malignancy score
+        assert "; sequences dce" in content(group, "111002").TextValue + ";"  # its own, not those of malignancy
+        assert "dwi" not in content(group, "111002").TextValue
 
 
 def test_a_calibrated_further_score_is_a_probability_and_not_of_cancer() -> None:

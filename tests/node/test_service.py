@@ -379,7 +379,7 @@ def test_images_that_come_after_the_delivery_wait_for_a_person(
     node, pacs = place
     study = write_study(tmp_path / "phantom", 16)
     uid, port = study.study_instance_uid, node.settings.receiver.port
-    without_t2 = without(study, tmp_path / "no-t2", 2, *DERIVED)
+    without_t2 = without(study, tmp_path / "no-t2", 1, 2, *DERIVED)
     assert storescu(without_t2, port).returncode == 0
     wait_for_results(pacs, uid)
     assert storescu(study.files[0].parents[1] / "002", port).returncode == 0
@@ -398,6 +398,11 @@ def test_images_that_come_after_the_delivery_wait_for_a_person(
     assert sum("WITHDRAWN" in ds.SeriesDescription for ds in after) == 1
     peers.wait_until("the end", lambda: "may still be read" in node.command("jobs", "list").stdout)
     assert node.state(uid) is State.DELIVERED
+
+    assert storescu(study.files[0].parents[1] / "001", port).returncode == 0  # a localizer: no model takes it
+    time.sleep(QUIET_S + 3)
+    assert not node.ledger.study(uid).has_new_images
+    assert len(node.ledger.analyses(uid)) == 2
 
 
 def test_an_old_archive_gets_what_it_takes_hides_what_is_withdrawn_and_is_not_flooded(

@@ -29,6 +29,7 @@ EARLIER = ReplacedResult("AB12CD34", "2024-01-15T10:20:30", "analysed", "CANDIDA
 
 
 PLAIN = Variant()
+DECIDED = "2024-06-01T08:30:00"
 DCE = fixtures.volume()
 SALIENCY = fixtures.saliency(DCE)
 IMAGES = fixtures.dynamic(DCE)
@@ -53,8 +54,8 @@ def taken_back(reason: str = "patient-safety") -> tuple[Dataset, Dataset]:
     document, words = exam(), load_vocabulary()
     rejected = [fixtures.as_received(one) for one in results(document).values()]
     names = identity.of_withdrawal("0" * 64, [one.SOPInstanceUID for one in rejected], "pacs-20240115")
-    note = withdrawal.note(document, rejected, reason, names, words)
-    return note, withdrawal.page(document, rejected[0], "AB12CD34", reason, names, words)
+    note = withdrawal.note(document, rejected, reason, names, words, DECIDED)
+    return note, withdrawal.page(document, rejected[0], "AB12CD34", reason, names, words, DECIDED)
 
 
 def texts(report: Dataset) -> list[str]:

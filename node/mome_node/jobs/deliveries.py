@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pydicom
 from dbos import DBOS
@@ -13,14 +14,15 @@ from ..analysis.inference import whole_file
 from ..delivery import storage_scu
 from ..delivery.storage_scu import ObjectOutcome
 from ..errors import DeliveryError, NodeError
-from ..ledger import DeliveredObject, DeliveryState
+from ..ledger import PERHAPS, DeliveredObject, DeliveryState
 from ..results.objects import save
 from ..results.plainer import plainer
-from ..settings import Destination
+from ..settings import Destination, FurtherObject
 from .engine import RECOVERIES, process, step, words_of
 from .studies import result_record
 
 RETRY = "Then: `mome-node jobs retry`."
+KEY_OBJECTS = "key_objects"
 
 
 @DBOS.workflow(max_recovery_attempts=RECOVERIES)
@@ -51,18 +53,25 @@ def _attempt(analysis: str, name: str) -> float | None:
 
 
 def _send(analysis: str, name: str) -> tuple[str, bool]:
-    """What went wrong in words (empty: it was delivered), and whether trying again cannot help."""
+    """What went wrong in words (empty: it needs no further attempt), and whether trying again cannot help."""
     ledger, settings = process().ledger, process().settings
+    if name not in {destination.name for destination in settings.destinations}:
+        ledger.destination_is_gone(analysis, name, "The configuration no longer has this destination.")
+        return "", True
     try:
         destination = settings.destination(name)
         files = sorted((_results_folder(analysis) / settings.variant(destination).name).glob("*.dcm"))
         if not files:
-            return f"The result was not made for {name!r}: its settings changed since. Analyse the study again.", True
-        sent = send(analysis, destination, files)
+            words = f"The result was not made as {name} wants it since its settings changed. {RETRY}"
+            ledger.not_made(analysis, name, words)
+            return "", True
+        sent = _send_all(analysis, destination, files)
     except NodeError as error:
         return str(error), isinstance(error, DeliveryError) and error.final
-    if refused := [one for one in sent if not one.sent]:
-        return refused[0].words, all(one.final for one in refused)
+    refused = [one for one in sent if not one.sent]
+    decisive = [one for one in refused if not (one.class_refused and one.path.stem in get_args(FurtherObject))]
+    if decisive:
+        return decisive[0].words, all(one.final for one in decisive)
     ledger.delivered(analysis, name, "; ".join(dict.fromkeys(one.words for one in sent if one.words)))
     return "", False
 
@@ -73,20 +82,41 @@ def _results_folder(analysis: str) -> Path:
     return Path(max(reports, key=lambda result: result.created_at).path).parents[1]
 
 
-def send(analysis: str, destination: Destination, files: Sequence[Path]) -> list[ObjectOutcome]:
+def _send_all(analysis: str, destination: Destination, files: Sequence[Path]) -> list[ObjectOutcome]:
     """Send these objects, and what the destination does not take by its class in the next plainer class it may take.
 
-    What arrived is entered into the ledger, also where the rest did not.
+    Key objects come last: they name the others, and are left out where one of those was replaced by a plainer one.
     """
+    named = [path for path in files if path.stem != KEY_OBJECTS]
     done: list[ObjectOutcome] = []
-    waiting = list(files)
+    waiting, replaced = named, False
     while waiting:
-        sent = storage_scu.send(destination, waiting, process().settings.receiver.ae_title)
-        process().ledger.objects_delivered([_arrived(analysis, destination.name, one) for one in sent if one.sent])
+        sent = _send_noted(analysis, destination, waiting)
         plain = {one.path: _plainer(analysis, one.path) if one.class_refused else [] for one in sent}
         done += [one for one in sent if not plain[one.path]]
         waiting = [path for paths in plain.values() for path in paths]
-    return done
+        replaced |= bool(waiting)
+    if replaced or len(named) == len(files):
+        return done
+    return [*done, *_send_noted(analysis, destination, [path for path in files if path not in named])]
+
+
+def _send_noted(analysis: str, destination: Destination, files: Sequence[Path]) -> Sequence[ObjectOutcome]:
+    """Send; the ledger knows before that the objects may be there: a kill or a lost answer leaves none unknown."""
+    ledger, name = process().ledger, destination.name
+    known = {one.sop_instance_uid for one in ledger.delivered_objects(analysis, name)}
+    perhaps = [_delivered(analysis, name, path, PERHAPS, "") for path in files]
+    fresh = [one for one in perhaps if one.sop_instance_uid not in known]
+    ledger.objects_delivered(fresh)
+    try:
+        sent = storage_scu.send(destination, files, process().settings.receiver.ae_title)
+    except NodeError:  # no association: nothing was sent
+        ledger.objects_refused(analysis, name, [one.sop_instance_uid for one in fresh])
+        raise
+    ledger.objects_delivered([_delivered(analysis, name, o.path, o.status or 0, o.words) for o in sent if o.sent])
+    no = {one.sop_instance_uid for one in sent if not one.sent and (one.status is not None or one.class_refused)}
+    ledger.objects_refused(analysis, name, [one.sop_instance_uid for one in fresh if one.sop_instance_uid in no])
+    return sent
 
 
 def _plainer(analysis: str, path: Path) -> list[Path]:
@@ -103,8 +133,8 @@ def _plainer(analysis: str, path: Path) -> list[Path]:
     return paths
 
 
-def _arrived(analysis: str, destination: str, one: ObjectOutcome) -> DeliveredObject:
-    made = result_record(one.path, analysis)
+def _delivered(analysis: str, destination: str, path: Path, status: int, words: str) -> DeliveredObject:
+    made = result_record(path, analysis)
     return DeliveredObject(
         analysis_id=analysis,
         destination=destination,
@@ -112,8 +142,8 @@ def _arrived(analysis: str, destination: str, one: ObjectOutcome) -> DeliveredOb
         series_instance_uid=made.series_instance_uid,
         sop_class_uid=made.sop_class_uid,
         path=made.path,
-        status=one.status or 0,
-        words=one.words,
+        status=status,
+        words=words,
         delivered_at=datetime.now(UTC),
     )
 

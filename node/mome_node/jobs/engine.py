@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-STUDIES, COMPUTE, DELIVER = "studies", "compute", "deliver"
+STUDIES, COMPUTE, DELIVER, WITHDRAW = "studies", "compute", "deliver", "withdraw"
 ENGINE_VERSION = "1"  # constant: another one would leave the studies in flight pending for ever
 RECOVERIES = 1000  # the engine counts clean restarts, too; crashes of the computation are counted in the ledger
 LOOK_EVERY_S = 0.5  # at the ledger, and the engine at its queues: a result waits for few of these

@@ -15,7 +15,7 @@ from ..ledger import DeliveryState
 from ..receive import study_assembly
 from ..settings import MODEL_ERROR_FILE, Settings
 from .deliveries import deliver
-from .engine import COMPUTE, DELIVER, LOOK_EVERY_S, STUDIES, Process, start
+from .engine import COMPUTE, DELIVER, LOOK_EVERY_S, STUDIES, WITHDRAW, Process, start
 from .studies import analyse_study
 from .withdrawals import withdraw
 
@@ -26,12 +26,13 @@ STUDIES_AT_ONCE, DELIVERIES_AT_ONCE = 2, 16  # deliveries: for each destination,
 
 def orchestrate(settings: Settings, stop: threading.Event) -> None:
     """Body of the orchestrator: turn what the ledger says into work, until `stop`."""
-    process = start(settings, "orchestrator", [STUDIES, DELIVER])
+    process = start(settings, "orchestrator", [STUDIES, DELIVER, WITHDRAW])
     DBOS.launch()
     DBOS.register_queue(
         STUDIES, partition_concurrency=1, worker_concurrency=STUDIES_AT_ONCE, polling_interval_sec=LOOK_EVERY_S
     )
-    DBOS.register_queue(DELIVER, partition_worker_concurrency=DELIVERIES_AT_ONCE, polling_interval_sec=LOOK_EVERY_S)
+    for queue in (DELIVER, WITHDRAW):  # a withdrawal does not wait behind deliveries that a PACS keeps refusing
+        DBOS.register_queue(queue, partition_worker_concurrency=DELIVERIES_AT_ONCE, polling_interval_sec=LOOK_EVERY_S)
     DBOS.register_queue(COMPUTE, worker_concurrency=1, polling_interval_sec=LOOK_EVERY_S)
     log.info("orchestrator is up")
     threading.Thread(target=_read_ahead, args=(process, stop), name="read-ahead", daemon=True).start()
@@ -98,6 +99,6 @@ def _enqueue_deliveries(process: Process) -> None:
         name = f"{verb}/{delivery.analysis_id}/{delivery.destination}/{opened}"
         if name not in process.enqueued:
             with SetWorkflowID(name), SetEnqueueOptions(queue_partition_key=delivery.destination):
-                workflow = withdraw if withdrawing else deliver
-                DBOS.enqueue_workflow(DELIVER, workflow, delivery.analysis_id, delivery.destination)
+                queue, workflow = (WITHDRAW, withdraw) if withdrawing else (DELIVER, deliver)
+                DBOS.enqueue_workflow(queue, workflow, delivery.analysis_id, delivery.destination)
             process.enqueued.add(name)

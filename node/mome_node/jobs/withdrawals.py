@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from dbos import DBOS
 
@@ -14,7 +15,6 @@ from ..delivery import query, storage_scu
 from ..delivery.storage_scu import ObjectOutcome
 from ..errors import DeliveryError, NodeError
 from ..ledger import DeliveryRecord, DeliveryState, EventKind
-from ..pipeline import WithdrawalKind
 from .deliveries import RETRY, next_wait
 from .engine import RECOVERIES, process, step, words_of
 from .studies import result_record
@@ -86,7 +86,7 @@ def _conclude(delivery: DeliveryRecord) -> None:
         still = query.shown(process().settings.destination(name), study, series, own)
         left = sum(one.sop_instance_uid in still for one in rejected)
         words = f"it still shows {left} of {len(rejected)} objects"
-    except DeliveryError as error:
+    except query.QueryRefused as error:
         left, words = len(rejected), f"it does not say what it shows ({error.message})"
     if not left:
         hidden = f"It has the rejection note and shows none of {len(rejected)} objects."
@@ -101,7 +101,7 @@ def _conclude(delivery: DeliveryRecord) -> None:
     ledger.withdrawn(delivery.analysis_id, name, told)
 
 
-def _made_and_sent(delivery: DeliveryRecord, kind: WithdrawalKind) -> ObjectOutcome:
+def _made_and_sent(delivery: DeliveryRecord, kind: Literal["rejection", "withdrawn"]) -> ObjectOutcome:
     """Make the rejection note or the page, the same on every attempt, and send it. Raises NodeError where it fails."""
     ledger, settings = process().ledger, process().settings
     destination = settings.destination(delivery.destination)
@@ -114,12 +114,17 @@ def _made_and_sent(delivery: DeliveryRecord, kind: WithdrawalKind) -> ObjectOutc
             final=True,
         )
     opened = f"{delivery.created_at:%Y%m%d%H%M%S%f}"
-    place = pipeline.write_withdrawal(kind, paths, delivery.reason, f"{destination.name}-{opened}", settings)
+    wanted = pipeline.Withdrawal(kind, delivery.reason, f"{destination.name}-{opened}", _local(delivery.created_at))
+    place = pipeline.write_withdrawal(wanted, paths, settings)
     ledger.record_result(result_record(place, delivery.analysis_id))
     (sent,) = storage_scu.send(destination, [place], settings.receiver.ae_title)
     if not sent.sent and not sent.class_refused:
         raise DeliveryError(sent.words, remedy="", final=sent.final)
     return sent
+
+
+def _local(moment: datetime) -> str:
+    return moment.astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 @step

@@ -7,9 +7,10 @@ method is one transaction. Patient names and numbers are not in it: a keyed hash
 from __future__ import annotations
 
 from .analyses import analysis_id
-from .deliveries import Deliveries
+from .deliveries import TAKEN_BACK, Deliveries
 from .reception import Reception
 from .records import (
+    PERHAPS,
     AnalysisRecord,
     Arrival,
     DeliveredObject,
@@ -33,6 +34,8 @@ class Ledger(Reception, Deliveries):
 
 
 __all__ = [
+    "PERHAPS",
+    "TAKEN_BACK",
     "AnalysisRecord",
     "Arrival",
     "DeliveredObject",

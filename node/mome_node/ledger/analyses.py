@@ -24,34 +24,38 @@ class Analyses(Database):
     """What was made of the studies."""
 
     # ------------------------------------------------------------------ analyses
-    def begin_analysis(self, study: str, generation: str, result_identity: str, *, up_to: int) -> AnalysisRecord:
+    def begin_analysis(
+        self, study: str, generation: str, result_identity: str, *, up_to: int, retries: int = 0
+    ) -> AnalysisRecord:
         """Take the images of a study up to arrival number `up_to` into an analysis; QUEUED where it is new.
 
-        Idempotent: the same triple again is the same row. The wish of a person for completion is fulfilled by it.
+        Idempotent: the same triple again is the same row; one that was superseded since becomes the newest again. The
+        wishes of a person (completion, `retries`) are fulfilled by it.
         """
         name = analysis_id(study, generation, result_identity)
         with self._write() as connection:
-            connection.execute(
-                update(studies)
-                .where(studies.c.study_instance_uid == study, studies.c.assembled_seq <= up_to)
-                .values(assembled_seq=up_to, complete_requested_at=None)
-            )
-            known = connection.execute(select(analyses.c.id).filter_by(id=name)).first()
+            self._take_images(connection, study, up_to, retries)
+            known = connection.execute(select(analyses.c.state).filter_by(id=name)).scalar()
+            begun = {"state": State.QUEUED, "created_at": self._now(), "updated_at": self._now()}
             if known is None:
-                now = self._now()
-                connection.execute(
-                    insert(analyses).values(
-                        id=name,
-                        study_instance_uid=study,
-                        generation=generation,
-                        result_identity=result_identity,
-                        state=State.QUEUED,
-                        created_at=now,
-                        updated_at=now,
-                    )
-                )
+                key = {"id": name, "study_instance_uid": study, "generation": generation}
+                connection.execute(insert(analyses).values(**key, result_identity=result_identity, **begun))
                 self._note(connection, EventKind.STATE, f"{State.QUEUED}: the study is complete.", study=study)
+            elif known in (State.SUPERSEDED, State.CANCELLED):
+                connection.execute(update(analyses).filter_by(id=name).values(words="", **begun))
+                self._note(connection, EventKind.STATE, f"{State.QUEUED}: taken up once more.", study=study)
             return analysis_of(connection, name)
+
+    def images_add_nothing(self, study: str, *, up_to: int, retries: int = 0) -> None:
+        """The images of a study up to arrival number `up_to` need no analysis; wishes of a person are fulfilled."""
+        with self._write() as connection:
+            self._take_images(connection, study, up_to, retries)
+
+    def _take_images(self, connection: Connection, study: str, up_to: int, retries: int) -> None:
+        row = update(studies).where(studies.c.study_instance_uid == study)
+        taken = row.where(studies.c.assembled_seq <= up_to)
+        connection.execute(taken.values(assembled_seq=up_to, complete_requested_at=None))
+        connection.execute(row.where(studies.c.taken_retries < retries).values(taken_retries=retries))
 
     def set_state(self, analysis: str, state: State, words: str = "") -> None:
         """Move an analysis on; `words` say what it waits for, or why it ended so and what to do.
@@ -69,7 +73,7 @@ class Analyses(Database):
         sentence = f"{state}: {words}" if words else str(state)
         self._note(connection, EventKind.STATE, sentence, study=before.study_instance_uid)
 
-    def fail(self, study: str, *, up_to: int, attempt: str, words: str) -> None:
+    def fail(self, study: str, *, up_to: int, attempt: str, words: str, retries: int = 0) -> None:
         """The node itself failed on a study: its newest analysis, or one made for this, is FAILED and can be retried.
 
         `up_to`: the images that were taken up; without this they would be taken up again at once, and fail again.
@@ -92,8 +96,7 @@ class Analyses(Database):
                     )
                 )
                 latest = analysis_of(connection, name)
-            taken = update(studies).where(studies.c.study_instance_uid == study, studies.c.assembled_seq <= up_to)
-            connection.execute(taken.values(assembled_seq=up_to, complete_requested_at=None))
+            self._take_images(connection, study, up_to, retries)
             self._set_state(connection, latest, State.FAILED, words)
 
     def set_outcome(self, analysis: str, outcome: Outcome, facts: Mapping[str, Any], words: str = "") -> None:

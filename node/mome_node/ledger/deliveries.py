@@ -15,7 +15,10 @@ from .records import AnalysisRecord, DeliveredObject, DeliveryRecord, DeliverySt
 from .schema import analyses, delivered_objects, deliveries, studies
 
 BEING_WORKED_ON = (State.QUEUED, State.RUNNING)
+ENDED = (State.FAILED, State.PARKED, State.CANCELLED, State.NOT_ANALYSED, State.WITHDRAWN)
+"""From where a person may have a study analysed again."""
 OUT_THERE = (DeliveryState.DELIVERED, DeliveryState.WITHDRAWING, DeliveryState.NOT_WITHDRAWN)
+UNSENT = (DeliveryState.WAITING, DeliveryState.HELD, DeliveryState.FAILED)
 TAKEN_BACK = (DeliveryState.WITHDRAWING, DeliveryState.WITHDRAWN, DeliveryState.NOT_WITHDRAWN)
 
 
@@ -30,14 +33,24 @@ class Deliveries(Analyses):
         """
         with self._write() as connection:
             key = {"analysis_id": analysis, "destination": destination}
-            if connection.execute(select(deliveries.c.state).filter_by(**key)).first() is None:
-                state = DeliveryState.HELD if held else DeliveryState.WAITING
-                row = {"state": state, "last_words": held, "created_at": self._now()}
+            known = connection.execute(select(deliveries.c.state).filter_by(**key)).scalar()
+            state = DeliveryState.HELD if held else DeliveryState.WAITING
+            row = {"state": state, "last_words": held, "created_at": self._now()}
+            if known is None:
                 connection.execute(insert(deliveries).values(**key, **row))
-                before = analysis_of(connection, analysis)
-                self._set_state(connection, before, State.DELIVERING, before.words)
-                self._end_if_all_delivered(connection, analysis)
+            elif known == DeliveryState.CANCELLED:  # of an earlier turn of the same analysis
+                again = {"attempts": 0, "next_try_at": None, "reason": "", **row}
+                connection.execute(update(deliveries).filter_by(**key).values(again))
+            before = analysis_of(connection, analysis)
+            self._set_state(connection, before, State.DELIVERING, before.words)
+            self._end_if_all_delivered(connection, analysis)
             return _delivery(connection, analysis, destination)
+
+    def not_made(self, analysis: str, destination: str, words: str) -> None:
+        """There is nothing that could be sent there; the study must be analysed again."""
+        with self._write() as connection:
+            self._cancel(connection, _delivery(connection, analysis, destination), words)
+            self._set_state(connection, analysis_of(connection, analysis), State.FAILED, f"{destination}: {words}")
 
     def attempt_failed(self, analysis: str, destination: str, words: str, *, next_try_at: datetime | None) -> None:
         """An attempt at delivery failed. Without a next try it has failed for good: the analysis is FAILED too."""
@@ -51,13 +64,27 @@ class Deliveries(Analyses):
                 self._set_state(connection, analysis_of(connection, analysis), State.FAILED, f"{destination}: {words}")
 
     def objects_delivered(self, objects: Sequence[DeliveredObject]) -> None:
-        """The destination took these, whether or not it takes the rest. Idempotent."""
+        """The destination took these, or may have (PERHAPS), whether or not it takes the rest. Idempotent.
+
+        Where a person withdrew the result while it was being sent, it is withdrawn from there, too.
+        """
         with self._write() as connection:
             for one in objects:
                 columns = {column.name: getattr(one, column.name) for column in delivered_objects.columns}
                 key = {name: columns[name] for name in ("analysis_id", "destination", "sop_instance_uid")}
                 connection.execute(delete(delivered_objects).filter_by(**key))
                 connection.execute(insert(delivered_objects).values(columns))
+                self._withdraw_what_crossed(connection, _delivery(connection, one.analysis_id, one.destination))
+
+    def objects_refused(self, analysis: str, destination: str, sop_instance_uids: Sequence[str]) -> None:
+        """The destination does not have these after all."""
+        with self._write() as connection:
+            there = delete(delivered_objects).filter_by(analysis_id=analysis, destination=destination)
+            connection.execute(there.where(delivered_objects.c.sop_instance_uid.in_(sop_instance_uids)))
+
+    def _withdraw_what_crossed(self, connection: Connection, before: DeliveryRecord) -> None:
+        if before.state is DeliveryState.CANCELLED and before.reason:
+            self._open_withdrawal(connection, before, before.reason)
 
     def delivered(self, analysis: str, destination: str, words: str = "") -> None:
         """The destination has everything. With the last destination the analysis reaches its end state.
@@ -66,7 +93,10 @@ class Deliveries(Analyses):
         """
         with self._write() as connection:
             before = _delivery(connection, analysis, destination)
-            if before.state in OUT_THERE:
+            if before.state in (*OUT_THERE, DeliveryState.WITHDRAWN):
+                return
+            if before.state is DeliveryState.CANCELLED and before.reason:  # withdrawn while it was being sent
+                self._withdraw_what_crossed(connection, before)
                 return
             done = {"attempts": before.attempts + 1, "next_try_at": None, "delivered_at": self._now()}
             self._set_delivery(connection, before, DeliveryState.DELIVERED, words, **done)
@@ -80,9 +110,15 @@ class Deliveries(Analyses):
         with self._write() as connection:
             self._cancel(connection, _delivery(connection, analysis, destination), words)
 
-    def _cancel(self, connection: Connection, before: DeliveryRecord, words: str) -> None:
-        if before.state in (DeliveryState.WAITING, DeliveryState.HELD, DeliveryState.FAILED):
-            self._set_delivery(connection, before, DeliveryState.CANCELLED, words, next_try_at=None)
+    def destination_is_gone(self, analysis: str, destination: str, words: str) -> None:
+        """The configuration no longer has it: nothing is sent there, and the analysis ends without it."""
+        with self._write() as connection:
+            self._cancel(connection, _delivery(connection, analysis, destination), words)
+            self._end_if_all_delivered(connection, analysis)
+
+    def _cancel(self, connection: Connection, before: DeliveryRecord, words: str, reason: str = "") -> None:
+        if before.state in UNSENT:
+            self._set_delivery(connection, before, DeliveryState.CANCELLED, words, next_try_at=None, reason=reason)
 
     def _end_if_all_delivered(self, connection: Connection, analysis: str) -> None:
         rows = select(deliveries).filter_by(analysis_id=analysis)
@@ -101,26 +137,34 @@ class Deliveries(Analyses):
     def request_withdrawal(self, study: str, reason: str) -> str:
         """A person wants the results of a study taken back from wherever they are. What was noted, in words.
 
-        Raises LedgerError where no destination has one, and while an analysis of the study is under way.
+        What waits to be sent is not sent, and what waits to be analysed is not analysed any more. Raises LedgerError
+        where no destination has a result, and while an analysis of the study is under way.
         """
         with self._write() as connection:
             every = select(analyses).filter_by(study_instance_uid=study).order_by(analyses.c.created_at)
             records = [analysis_record(row) for row in connection.execute(every).mappings()]
-            if records and records[-1].state in BEING_WORKED_ON:
+            if any(record.state in BEING_WORKED_ON for record in records):
                 raise LedgerError(
                     f"Study {study} is being analysed; a new result would follow.",
                     remedy="Wait for it (`mome-node jobs show`), then withdraw.",
                 )
-            out = self._with_objects(connection, study)
+            out = [
+                *self._with_objects(connection, study),
+                *self._of_study(connection, study, DeliveryState.NOT_WITHDRAWN),
+            ]
             if not out:
                 raise LedgerError(
-                    f"No destination has a result of study {study}.", remedy="`mome-node jobs show` tells its story."
+                    f"No destination has a result of study {study} that could be withdrawn.",
+                    remedy="`mome-node jobs show` tells its story.",
                 )
             for delivery in out:
                 self._open_withdrawal(connection, delivery, reason)
-            for waiting in self._of_study(connection, study, DeliveryState.WAITING, DeliveryState.HELD):
-                self._cancel(connection, waiting, "Withdrawn by a person before it was sent.")
+            for unsent in self._of_study(connection, study, *UNSENT):
+                self._cancel(connection, unsent, "Withdrawn by a person before it was sent.", reason)
             self._count_withdrawal(connection, study)
+            row = update(studies).filter_by(study_instance_uid=study)
+            nothing_waits = {"assembled_seq": studies.c.last_image_seq, "complete_requested_at": None}
+            connection.execute(row.values(**nothing_waits, taken_retries=studies.c.retries))
             places = ", ".join(sorted({delivery.destination for delivery in out}))
             words = f"the results are withdrawn from {places} ({reason})."
             self._note(connection, EventKind.REQUEST, f"A person asked: {words}", study=study)
@@ -149,6 +193,8 @@ class Deliveries(Analyses):
         state = DeliveryState.WITHDRAWING if next_try_at else DeliveryState.NOT_WITHDRAWN
         with self._write() as connection:
             before = _delivery(connection, analysis, destination)
+            if before.state is not DeliveryState.WITHDRAWING:
+                return
             self._set_delivery(connection, before, state, words, attempts=before.attempts + 1, next_try_at=next_try_at)
             if state is DeliveryState.NOT_WITHDRAWN:
                 study = analysis_of(connection, analysis).study_instance_uid
@@ -187,45 +233,45 @@ class Deliveries(Analyses):
                     remedy="`mome-node jobs show` says what it waits for; `jobs complete` ends the waiting.",
                 )
             latest = analysis_record(row)
-            words = (
-                self._reopen_withdrawals(connection, study)
-                or self._reopen_deliveries(connection, latest)
-                or self._reopen_analysis(connection, latest)
-            )
+            withdrawn = self._reopen_withdrawals(connection, study)
+            said = withdrawn + self._reopen_deliveries(connection, latest)
+            if not said or (said == withdrawn and latest.state in ENDED):
+                said.append(self._reopen_analysis(connection, latest))
+            words = " ".join(said)
             self._note(connection, EventKind.REQUEST, f"A person asked for another try: {words}", study=study)
             return words
 
-    def _reopen_withdrawals(self, connection: Connection, study: str) -> str:
+    def _reopen_withdrawals(self, connection: Connection, study: str) -> list[str]:
         again = self._of_study(connection, study, DeliveryState.NOT_WITHDRAWN)
         for delivery in again:
             self._open_withdrawal(connection, delivery, delivery.reason)
         places = ", ".join(delivery.destination for delivery in again)
-        return f"the results are withdrawn again from {places}." if again else ""
+        return [f"the results are withdrawn again from {places}."] if again else []
 
-    def _reopen_deliveries(self, connection: Connection, latest: AnalysisRecord) -> str:
-        stuck = self._of_study(connection, latest.study_instance_uid, DeliveryState.FAILED, DeliveryState.HELD)
-        again = [delivery for delivery in stuck if delivery.analysis_id == latest.id]
+    def _reopen_deliveries(self, connection: Connection, latest: AnalysisRecord) -> list[str]:
+        failed = self._of_study(connection, latest.study_instance_uid, DeliveryState.FAILED)
+        again = [delivery for delivery in failed if delivery.analysis_id == latest.id]
         for delivery in again:
             opened = {"attempts": 0, "next_try_at": None, "created_at": self._now()}
             self._set_delivery(connection, delivery, DeliveryState.WAITING, "", **opened)
         if not again:
-            return ""
+            return []
         self._set_state(connection, latest, State.DELIVERING, "")
-        return f"the result is sent again to {', '.join(delivery.destination for delivery in again)}."
+        return [f"the result is sent again to {', '.join(delivery.destination for delivery in again)}."]
 
     def _reopen_analysis(self, connection: Connection, latest: AnalysisRecord) -> str:
-        ended = (State.FAILED, State.PARKED, State.CANCELLED, State.NOT_ANALYSED, State.WITHDRAWN)
-        if latest.state not in ended:
+        study = latest.study_instance_uid
+        if latest.state not in ENDED:
             raise LedgerError(
-                f"Nothing of study {latest.study_instance_uid} has failed: it is {latest.state}.",
+                f"Nothing of study {study} has failed: it is {latest.state}.",
                 remedy="`mome-node jobs show` tells its story.",
             )
-        out = [d for d in self._with_objects(connection, latest.study_instance_uid) if d.analysis_id == latest.id]
-        if out:  # what comes now is another result, and takes the place of what stands there
-            self._count_withdrawal(connection, latest.study_instance_uid)
-        else:
-            connection.execute(delete(deliveries).filter_by(analysis_id=latest.id))  # of the attempt that ended
-        row = update(studies).filter_by(study_instance_uid=latest.study_instance_uid)
+        if any(d.analysis_id == latest.id for d in self._with_objects(connection, study)):
+            # What comes now is another result, and takes the place of what stands there.
+            self._count_withdrawal(connection, study)
+        for unsent in self._of_study(connection, study, *UNSENT):
+            self._cancel(connection, unsent, "The study is analysed again.")
+        row = update(studies).filter_by(study_instance_uid=study)
         now = self._now()
         again = {"assembled_seq": 0, "crashes": 0, "retries": studies.c.retries + 1, "complete_requested_at": now}
         connection.execute(row.values(again))
@@ -256,15 +302,20 @@ class Deliveries(Analyses):
             rows = connection.execute(wish.order_by(delivered_objects.c.path)).mappings()
             return tuple(DeliveredObject(**row) for row in rows)
 
-    def failures_sent(self, destination: str, since: datetime) -> int:
-        """Reports of "not analysed" and "failed" that went to a destination, or are on their way, since then."""
+    def failures_sent(self, destination: str, since: datetime, *, but: str = "") -> int:
+        """Reports of "not analysed" and "failed" that went to a destination, or are on their way, since then.
+
+        `but`: an analysis that is not counted.
+        """
         with self._read() as connection:
             count = select(func.count()).select_from(
                 deliveries.join(analyses, analyses.c.id == deliveries.c.analysis_id)
             )
             of_failures = analyses.c.outcome.in_((Outcome.NOT_ANALYSED, Outcome.FAILED))
             sent = deliveries.c.state.in_((DeliveryState.WAITING, DeliveryState.DELIVERED))
-            here = (deliveries.c.destination == destination) & (deliveries.c.created_at > since)
+            here = (
+                (deliveries.c.destination == destination) & (deliveries.c.created_at > since) & (analyses.c.id != but)
+            )
             return int(connection.execute(count.where(of_failures, sent, here)).scalar_one())
 
     def _of_study(self, connection: Connection, study: str, *states: DeliveryState) -> list[DeliveryRecord]:
@@ -274,11 +325,14 @@ class Deliveries(Analyses):
 
     def _with_objects(self, connection: Connection, study: str) -> list[DeliveryRecord]:
         """Deliveries that left objects at their destination, complete or not, and are not being taken back."""
-        key = (delivered_objects.c.analysis_id, delivered_objects.c.destination)
-        left = {tuple(row) for row in connection.execute(select(*key).distinct())}
-        states = set(DeliveryState) - set(TAKEN_BACK)
-        found = self._of_study(connection, study, *states)
-        return [delivery for delivery in found if (delivery.analysis_id, delivery.destination) in left]
+        there = select(delivered_objects.c.sop_instance_uid).where(
+            delivered_objects.c.analysis_id == deliveries.c.analysis_id,
+            delivered_objects.c.destination == deliveries.c.destination,
+        )
+        joined = select(deliveries).join(analyses, analyses.c.id == deliveries.c.analysis_id)
+        mine = joined.where(analyses.c.study_instance_uid == study, deliveries.c.state.not_in(TAKEN_BACK))
+        rows = connection.execute(mine.where(there.exists()).order_by(deliveries.c.created_at)).mappings()
+        return [_record(row) for row in rows]
 
     def _set_delivery(
         self, connection: Connection, before: DeliveryRecord, state: DeliveryState, words: str, **columns: Any

@@ -133,6 +133,7 @@ class StudyRecord:
     crashes: int  # of the compute child, since a person last retried
     withdrawals: int
     retries: int  # times that a person had it analysed again; part of the names of its work, not of its results
+    taken_retries: int  # as many of them were taken up
 
     @property
     def has_new_images(self) -> bool:
@@ -204,9 +205,13 @@ class DeliveryRecord:
     reason: str  # why it is withdrawn, as in `results.rejection_note.REASONS`
 
 
+PERHAPS = -1
+"""Status of an object that was sent and not answered for: it may be there, and counts as there."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveredObject:
-    """One object that a destination has."""
+    """One object that a destination has, or may have."""
 
     analysis_id: str
     destination: str
@@ -214,7 +219,7 @@ class DeliveredObject:
     series_instance_uid: str
     sop_class_uid: str
     path: str  # where the node keeps it
-    status: int  # of the C-STORE response
+    status: int  # of the C-STORE response; PERHAPS while there is none
     words: str  # a warning of the destination
     delivered_at: datetime
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
     insert,
     inspect,
+    literal,
     select,
     text,
     update,
@@ -72,6 +73,7 @@ studies = Table(
     Column("crashes", Integer, nullable=False, default=0),
     Column("withdrawals", Integer, nullable=False, default=0),
     Column("retries", Integer, nullable=False, default=0),
+    Column("taken_retries", Integer, nullable=False, default=0, server_default="0"),
 )
 
 instances = Table(
@@ -198,10 +200,36 @@ def _create(connection: Connection) -> None:
 
 
 def _withdrawals(connection: Connection) -> None:
-    """Which objects a destination has, and why they are taken back. A ledger made by step 1 of today has both."""
+    """Which objects a destination has, why they are taken back, and which wishes were taken up.
+
+    A ledger that today's first step made has all three; an older one learns what it has sent from its results.
+    """
     delivered_objects.create(connection, checkfirst=True)
-    if "reason" not in {column["name"] for column in inspect(connection).get_columns(deliveries.name)}:
-        connection.execute(text("ALTER TABLE deliveries ADD COLUMN reason VARCHAR(32) NOT NULL DEFAULT ''"))
+    for table, column in (
+        (deliveries, "reason VARCHAR(32) NOT NULL DEFAULT ''"),
+        (studies, "taken_retries INTEGER NOT NULL DEFAULT 0"),
+    ):
+        if column.split()[0] not in {known["name"] for known in inspect(connection).get_columns(table.name)}:
+            connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column}"))
+    connection.execute(text("UPDATE studies SET taken_retries = retries"))
+    sent = (
+        select(
+            deliveries.c.analysis_id,
+            deliveries.c.destination,
+            results.c.sop_instance_uid,
+            results.c.series_instance_uid,
+            results.c.sop_class_uid,
+            results.c.path,
+            literal(0),
+            literal(""),
+            deliveries.c.delivered_at,
+        )
+        .join(results, results.c.analysis_id == deliveries.c.analysis_id)
+        .where(deliveries.c.delivered_at.is_not(None))
+    )
+    connection.execute(
+        insert(delivered_objects).from_select([column.name for column in delivered_objects.columns], sent)
+    )
 
 
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create, _withdrawals)

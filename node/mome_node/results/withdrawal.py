@@ -7,6 +7,7 @@ one that does not goes on showing it, so the page says in large letters that the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pydicom.dataset import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
@@ -29,14 +30,16 @@ def note(
     reason: str,
     identity: ResultIdentity,
     vocabulary: Vocabulary,
+    decided: str,
 ) -> Dataset:
     """The note about `rejected`, headers of the objects of one study that an archive has; same arguments, same bytes.
 
-    `findings` of the result that they are of. `identity`: of this withdrawal. Raises KeyError for a reason that is
+    `findings` of the result that they are of. `identity`: of this withdrawal, `decided`: its local date and time,
+    ISO 8601: the content date. Raises KeyError for a reason that is
     none of `REASONS`.
     """
     ds = new_object(
-        findings,
+        replace(findings, created=decided),
         rejected[0],
         identity,
         vocabulary,
@@ -67,14 +70,16 @@ def page(
     reason: str,
     identity: ResultIdentity,
     vocabulary: Vocabulary,
+    decided: str,
     typeface: Typeface | None = None,
 ) -> Dataset:
     """One page, a Secondary Capture in a series of its own: which result (`result`: its eight characters) and why.
 
-    `source`: header of one of its objects. Same arguments, same bytes.
+    `source`: header of one of its objects. `decided`: as for the note. Same arguments, same bytes.
     """
     notice = wording.withdrawn(findings, result, reason, vocabulary)
-    return secondary_capture.withdrawal(findings, source, identity, vocabulary, result, notice, typeface=typeface)
+    dated = replace(findings, created=decided)
+    return secondary_capture.withdrawal(dated, source, identity, vocabulary, result, notice, typeface=typeface)
 
 
 def _described(text: str, vocabulary: Vocabulary) -> Dataset:
