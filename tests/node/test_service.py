@@ -242,13 +242,14 @@ def test_a_study_of_another_region_is_refused_and_says_so(place: tuple[Node, pee
     """A prostate in a breast node: no score, no object for readers, a reason for the administrator."""
     node, pacs = place
     study = write_study(tmp_path / "phantom", 13)
-    for path in study.files:
+    prostate = without(study, tmp_path / "prostate", *DERIVED)
+    for path in prostate.rglob("*.dcm"):
         ds = pydicom.dcmread(path)
         ds.BodyPartExamined, ds.StudyDescription, ds.ReceiveCoilName = "PROSTATE", "MRI PROSTATE", "Body coil"
         ds.PatientSex, ds.PatientPosition, ds.ProtocolName = "M", "FFS", "prostate"
         ds.SeriesDescription = ds.SeriesDescription.replace("dynaVIEWS", "dyn")
         ds.save_as(path, enforce_file_format=True)
-    assert storescu(study.files[0].parents[1], node.settings.receiver.port).returncode == 0
+    assert storescu(prostate, node.settings.receiver.port).returncode == 0
     uid = study.study_instance_uid
     peers.wait_until("the refusal", lambda: node.state(uid) is State.NOT_ANALYSED, limit_s=60)
     assert results_in(pacs, uid) == []
