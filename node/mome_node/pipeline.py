@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pydicom
@@ -36,7 +36,7 @@ from .findings import Advice, ExamScore, Findings, ModelCard, ModelIdentity, Pro
 from .results import identity, result_set, sr_template, summary, withdrawal
 from .results.objects import Predecessor, save
 from .results.typeface import load_typeface, refuse_unknown_letters
-from .settings import Settings, Variant
+from .settings import AdviceMode, Settings, Variant
 from .study import OWN_PHANTOM, Instance, Study
 from .volume import Volume
 
@@ -52,7 +52,8 @@ class Withdrawal:
     kind: Literal["rejection", "withdrawn"]  # a note for archives, a page for people
     reason: str  # as in `results.withdrawal.REASONS`
     name: str  # tells it from others of the same study: the same name gives the same object
-    decided: str  # ISO 8601 local date and time: the content date of the object
+    decided: str  # ISO 8601 date and time with its zone: the content date of the object
+    language: str  # of the destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,7 @@ def write_withdrawal(wanted: Withdrawal, objects: Sequence[Path], settings: Sett
     """The note or page that takes back result `objects` (files that a destination was given); where it was written."""
     variant = next((folder for folder in objects[0].parents if (folder / RESULT_ID).exists()), objects[0].parent)
     document = load_findings(variant.parents[1])
-    vocabulary = sr_template.load_vocabulary(settings.results.language, settings.template_folders)
+    vocabulary = sr_template.load_vocabulary(wanted.language, settings.template_folders)
     rejected = [pydicom.dcmread(path, stop_before_pixels=True) for path in objects]
     uids = [str(one.SOPInstanceUID) for one in rejected]
     made = (wanted.reason, identity.of_withdrawal(document.model.weights_sha256, uids, wanted.name), vocabulary)
@@ -340,7 +341,8 @@ def in_short(path: Path) -> ReplacedResult | None:
     variant = next((folder for folder in path.parents if (folder / RESULT_ID).exists()), None)
     if variant is None:
         return None
-    found = load_findings(variant.parents[1])
+    mode = cast(AdviceMode, variant.name.partition("-")[0])  # what its readers saw
+    found = advice.shown(load_findings(variant.parents[1]), mode)
     advised = found.advice.value if found.advice else None
     result = (variant / RESULT_ID).read_text(encoding="ascii")
     return ReplacedResult(result, found.created, found.status, advised, found.below)

@@ -104,9 +104,11 @@ class Destination(Section):
     port: int = Field(ge=1, le=65535)
     """DICOM port of the PACS."""
     kind: Literal["research", "clinical"] = "research"
-    """Who reads there. A clinical destination must state `advice`."""
+    """Who reads there. A research destination also gets the scores of further targets of the weights (subtype,
+    response), and the advice with the result unless `advice` says otherwise; a clinical one must state `advice`."""
     advice: AdviceMode | None = None
-    """When the BI-RADS 4 advice is shown: never, only after the reader's own report, or with the result."""
+    """When the BI-RADS 4 advice is shown: never, with_result, or after_reading: where a person's DICOM SR of this study
+    with a coded BI-RADS category was there before the analysis. Score and operating point are shown in every mode."""
     language: str | None = None
     """Language of the results here. Default: `results.language`."""
     report: ReportClass = "comprehensive_3d"
@@ -149,7 +151,8 @@ class Assembly(Section):
     """When a study is complete: C-STORE has no "last image" message."""
 
     quiet_s: float = Field(default=120, gt=0)
-    """Seconds without a new MR image after which a study is complete."""
+    """Seconds without a new MR image after which a study is complete. Longer than the longest pause between two series:
+    900 where a scanner, not a PACS, sends them. A report "not analysed" that was early is replaced by itself."""
 
 
 class Model(Section):
@@ -195,7 +198,7 @@ class Settings(Section):
     mode: Literal["research", "clinical"] = "research"
     """research marks every object; clinical refuses to start with weights that were not evaluated on patients."""
     name: str = Field(default="mome-node", min_length=1, max_length=32, pattern=r"^[A-Za-z0-9-]+$")
-    """Name of this installation; stable, part of its identity towards the job engine."""
+    """Name of this installation. Do not change it after the first start: work in flight is filed under it."""
     state_folder: Path = Path("/var/lib/mome-node")
     """Ledger, engine, spool and work files. A local disk, not a network share."""
     series_rules: Path | None = None
@@ -305,7 +308,10 @@ def example() -> str:
     """A configuration file with every key, its default and its meaning; config/node.example.toml is this text."""
     peer: dict[str, object] = {"ae_title": "ORTHANC", "addresses": ["127.0.0.1"]}
     pacs: dict[str, object] = {"name": "pacs", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": 4242}
-    parts = ["# Configuration of mome-node. A key that is commented out has the value shown.", *_lines(Settings, {})]
+    parts = [
+        "# Configuration of mome-node. A key that is commented out has the value shown;  # not set: none.",
+        *_lines(Settings, {}),
+    ]
     parts += ["", "[[peers]]", *_about(Peer), *_lines(Peer, peer)]
     parts += ["", "[[destinations]]", *_about(Destination), *_lines(Destination, pacs)]
     for name, field in Settings.model_fields.items():

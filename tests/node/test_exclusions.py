@@ -75,6 +75,27 @@ def test_a_family_a_programme_or_a_question_is_no_finding_of_this_patient(words:
     assert kinds(requested(words)) == []
 
 
+@pytest.mark.parametrize("words", [
+    "Personal and family history of breast cancer", "Eigen- und Familienanamnese Mammakarzinom",
+    "patient and sister had breast cancer", "history of breast cancer?", "h/o BC 2019",
+])  # fmt: skip
+def test_a_relative_named_beside_the_patient_does_not_hide_her(words: str) -> None:
+    """The phrase on the relative is taken out, and what is left still tells of the patient."""
+    assert kinds(requested(words)) == ["known_cancer"]
+
+
+@pytest.mark.parametrize(("words", "kind"), [
+    ("Mamma-OP rechts 2019", "surgery_or_radiotherapy"), ("BEO links", "surgery_or_radiotherapy"),
+    ("Z.n. Brustaufbau", "surgery_or_radiotherapy"), ("breast tumor removed", "surgery_or_radiotherapy"),
+    ("s/p RT left", "surgery_or_radiotherapy"), ("s/p left breast bx", "recent_biopsy"),
+    ("Gewebeentnahme", "recent_biopsy"), ("explanted", "implant"),
+    ("mass felt by patient", "palpable_or_other_modality"),
+    ("Knubbel links", "palpable_or_other_modality"),
+])  # fmt: skip
+def test_shorthand_of_the_ward_is_understood(words: str, kind: str) -> None:
+    assert kind in kinds(requested(words))
+
+
 def test_a_harmless_phrase_hides_no_other_word() -> None:
     """Only the phrase itself is taken out."""
     assert kinds(requested("Known cancer. Family history of breast cancer.")) == ["known_cancer"]

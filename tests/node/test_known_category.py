@@ -29,6 +29,7 @@ def report(
     title: tuple[str, str] = ("18748-4", "LN"),
     flag: str = "COMPLETE",
     cites: str = MRImageStorage,
+    observer: str = "121006",
 ) -> Path:
     """An SR about an image of its study, with one nested code item for each category."""
     ds, image, series, study = Dataset(), Dataset(), Dataset(), Dataset()
@@ -46,7 +47,10 @@ def report(
         item.ValueType = "CODE"
         item.ConceptCodeSequence = [coded(*category)]
         container.ContentSequence.append(item)
-    ds.ContentSequence = [container]
+    who = Dataset()  # TID 1002: a person unless told otherwise
+    who.RelationshipType, who.ValueType = "HAS OBS CONTEXT", "CODE"
+    who.ConceptNameCodeSequence, who.ConceptCodeSequence = [coded("121005", "DCM")], [coded(observer, "DCM")]
+    ds.ContentSequence = [who, container]
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     path = folder / f"{ds.SOPInstanceUID}.dcm"
@@ -83,6 +87,11 @@ def test_a_mammography_report_does_not_count(tmp_path: Path) -> None:
 def test_a_draft_does_not_count(tmp_path: Path) -> None:
     """The reader may still change it."""
     assert from_report([report(tmp_path, ("397144001", "SCT"), flag="PARTIAL")]) is None
+
+
+def test_a_report_of_another_program_does_not_count(tmp_path: Path) -> None:
+    """A CAD or another AI may write a category in a report like a reader's: nobody has read the exam."""
+    assert from_report([report(tmp_path, ("397144001", "SCT"), observer="121007")]) is None
 
 
 @pytest.mark.parametrize(

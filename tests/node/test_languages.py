@@ -162,4 +162,4 @@ def test_the_german_sentence_of_the_counts_reads_as_german(tmp_path: Path) -> No
     """The word "synthetic" is put in by the software and must bend to the sentence."""
     german = load_vocabulary("de", [SHIPPED, reviewed(tmp_path, "de")])
     lines = wording.operating_point(fixtures.SCORE, german)
-    assert lines[1] == "Auf oder unter ihm: 0 von 86 synthetischen Karzinomen; obere 95-%-Grenze 4.2 %."
+    assert lines[1] == "Auf oder unter dem Schwellenwert: 0 von 86 synthetischen Karzinomen; obere 95-%-Grenze 4.2 %."

@@ -438,6 +438,18 @@ def test_an_old_archive_gets_what_it_takes_hides_what_is_withdrawn_and_is_not_fl
             assert len({ds.StudyInstanceUID for ds in archive.shown}) == 1
             assert "ALARM" in node.command("jobs", "list").stdout
 
+            first = phantom.study_instance_uid  # its dynamic series comes after all: "not analysed" was too early
+            native = [n for n in range(5, 24) if n not in DERIVED]
+            assert storescu(without(phantom, tmp_path / "dce", *set(range(1, 24)) - set(native)), port).returncode == 0
+            peers.wait_until("the result", lambda: node.state(first) is State.DELIVERED, limit_s=90)
+
+            def reports() -> list[str]:
+                return [text_of(ds) for ds in archive.shown if ds.StudyInstanceUID == first and ds.Modality == "SR"]
+
+            peers.wait_until("one current report", lambda: len(reports()) == 1, limit_s=30)
+            assert "AI score" in reports()[0]
+            assert "had not been analysed" in reports()[0]
+
 
 def test_a_second_node_on_the_same_state_folder_is_refused(place: tuple[Node, peers.Orthanc]) -> None:
     """Two nodes on one spool would take each other's work."""

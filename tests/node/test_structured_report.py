@@ -113,10 +113,19 @@ def test_a_percentage_only_with_a_calibration() -> None:
     assert anywhere(calibrated, "AI_SCORE") == []
 
 
+def test_a_score_of_one_imaged_breast_is_not_said_of_both() -> None:
+    """After a mastectomy only one breast is there; which one, the score does not say."""
+    one = fixtures.findings(problems=(Problem("UNILATERAL", "warning", "The dynamic shows one breast."),))
+    site = said(group(report(one), "GRP_SCORE"), "363698007")
+    assert site == ["Breast"]
+    assert "one breast" in wording.score_heading(one, VOCABULARY)
+    assert said(group(report(fixtures.findings()), "GRP_SCORE"), "363698007") == ["Both breasts"]
+
+
 def test_the_operating_point_is_told_with_its_counts_and_upper_limit() -> None:
     """Zero missed of 86 is not none missed: the exact upper limit says how many it may be."""
     lines = said(group(report(fixtures.findings()), "GRP_SCORE"), "OP_TEXT")
-    assert "At or below it: 0 of 86 synthetic cancers scored this low; upper 95 % limit 4.2 %." in lines
+    assert "At or below the operating point: 0 of 86 synthetic cancers; upper 95 % limit 4.2 %." in lines
     assert said(group(report(fixtures.without("dwi")), "GRP_SCORE"), "OP_THRESHOLD") == []
 
 

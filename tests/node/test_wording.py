@@ -61,8 +61,8 @@ def test_withheld_advice_names_every_reason() -> None:
 def test_the_counts_say_what_they_are_compared_with() -> None:
     """ "Scored this low" beside a high score read as if the cancers had scored like this exam."""
     lines = wording.operating_point(fixtures.SCORE, ENGLISH)
-    assert lines[1] == "At or below it: 0 of 86 synthetic cancers scored this low; upper 95 % limit 4.2 %."
-    assert lines[2] == "At or below it: 61 of 214 other synthetic exams."
+    assert lines[1] == "At or below the operating point: 0 of 86 synthetic cancers; upper 95 % limit 4.2 %."
+    assert lines[2] == "At or below the operating point: 61 of 214 other synthetic exams."
     patients = replace(fixtures.POINT, cohort="1,200 exams of two hospitals")
     assert "synthetic" not in " ".join(
         wording.operating_point(replace(fixtures.SCORE, operating_point=patients), ENGLISH)

@@ -45,6 +45,7 @@ MR_REPORTS = frozenset(
 )
 """Titles of a report on an MRI (CID 7000, CID 7021). Any other title may be of another modality."""
 
+DEVICE = "121007"  # DCM
 REQUEST_TEXTS = ("ReasonForTheRequestedProcedure", "RequestedProcedureDescription", "RequestedProcedureComments")
 IN_WORDS = re.compile(r"\bBI-?RADS\W{0,12}(?:category|cat\.?|kategorie)?\W{0,3}([0-6][ABC]?)\b", re.IGNORECASE)
 GOES_ON = re.compile(r"\s*[-/(\u2013]*\s*(?:[0-6][ABC]?|[ABC])\b", re.IGNORECASE)
@@ -82,6 +83,8 @@ def _coded(report: Dataset) -> Iterator[str]:
     named = title and (title[0].get("CodeValue"), title[0].get("CodingSchemeDesignator")) in MR_REPORTS
     if not named or report.get("CompletionFlag") != "COMPLETE" or not _cites_mr(report):
         return
+    if _by_a_device(report):
+        return
     waiting = list(report.get("ContentSequence", []))
     while waiting:
         item = waiting.pop()
@@ -90,6 +93,16 @@ def _coded(report: Dataset) -> Iterator[str]:
             category = CATEGORIES.get((code.get("CodeValue"), code.get("CodingSchemeDesignator")))
             if category is not None:
                 yield category
+
+
+def _by_a_device(report: Dataset) -> bool:
+    """True where a program observed (TID 1002): another AI or CAD is not the reader of the exam."""
+    return any(
+        code.get("CodeValue") == DEVICE
+        for item in report.get("ContentSequence", [])
+        if item.get("RelationshipType") == "HAS OBS CONTEXT"
+        for code in item.get("ConceptCodeSequence", [])
+    )
 
 
 def _cites_mr(report: Dataset) -> bool:

@@ -136,7 +136,7 @@ def _prepare(uid: str, up_to: int, withdrawals: int, work: Path) -> None:
     pipeline.prepare(
         work,
         found[0],
-        now=datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds"),
+        now=datetime.now().astimezone().isoformat(timespec="seconds"),
         withdrawals=withdrawals,
         problems=problems,
         replaces=_replaced(uid),
@@ -182,7 +182,7 @@ def _make_room(analysis: AnalysisRecord, *, asked: bool) -> str:
         others = [a for a in ledger.analyses(study) if a.id != analysis.id and a.state is not State.SUPERSEDED]
         for older in others:
             by_state = {delivery.state: delivery for delivery in ledger.deliveries(older.id)}
-            if not asked and (words := _waits(by_state)):
+            if not asked and (words := _waits(older, by_state)):
                 return words
         for older in others:
             deliveries = ledger.deliveries(older.id)
@@ -195,9 +195,10 @@ def _make_room(analysis: AnalysisRecord, *, asked: bool) -> str:
     return ""
 
 
-def _waits(deliveries: Mapping[DeliveryState, DeliveryRecord]) -> str:
-    """Why images that came late wait for a person; empty where they do not."""
-    if out := deliveries.get(DeliveryState.DELIVERED):
+def _waits(older: AnalysisRecord, deliveries: Mapping[DeliveryState, DeliveryRecord]) -> str:
+    """Why images that came late wait for a person; empty where they do not: "not analysed" is replaced by itself."""
+    out = deliveries.get(DeliveryState.DELIVERED)
+    if out and older.outcome is Outcome.ANALYSED:
         return (
             f"Images came after a result was delivered to {out.destination}; that result does not know them. "
             "To analyse the whole study: `mome-node jobs retry`; the new result then replaces it there."

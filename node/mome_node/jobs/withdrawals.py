@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -71,8 +72,36 @@ def _attempt(analysis: str, name: str, body: Callable[[DeliveryRecord], None]) -
 
 
 def _note(delivery: DeliveryRecord) -> None:
-    """A PACS that takes no Key Object Selection at all is told by the page."""
+    """The rejection note, after a look at what the PACS shows: only what was seen before can be seen to be gone.
+
+    A PACS that takes no Key Object Selection at all is told by the page.
+    """
+    seen = _seen_before(delivery)
+    if not seen.exists():
+        try:
+            visible = _still_shown(delivery)
+        except query.QueryRefused:
+            visible = 0
+        if visible:
+            seen.parent.mkdir(parents=True, exist_ok=True)
+            seen.touch()
     _made_and_sent(delivery, "rejection")
+
+
+def _seen_before(delivery: DeliveryRecord) -> Path:
+    """A mark in the state folder that outlives a kill between the look and the note."""
+    name = hashlib.sha256(f"{delivery.analysis_id}\n{delivery.destination}\n{delivery.created_at}".encode()).hexdigest()
+    return process().settings.state_folder / "withdrawals" / name
+
+
+def _still_shown(delivery: DeliveryRecord) -> int:
+    """How many of the rejected objects the destination answers. Raises QueryRefused, DeliveryError."""
+    rejected = process().ledger.delivered_objects(delivery.analysis_id, delivery.destination)
+    study = process().ledger.analysis(delivery.analysis_id).study_instance_uid
+    settings = process().settings
+    series = {one.series_instance_uid for one in rejected}
+    shown = query.shown(settings.destination(delivery.destination), study, series, settings.receiver.ae_title)
+    return sum(one.sop_instance_uid in shown for one in rejected)
 
 
 def _conclude(delivery: DeliveryRecord) -> None:
@@ -80,12 +109,11 @@ def _conclude(delivery: DeliveryRecord) -> None:
     ledger, name = process().ledger, delivery.destination
     rejected = ledger.delivered_objects(delivery.analysis_id, name)
     study = ledger.analysis(delivery.analysis_id).study_instance_uid
-    own = process().settings.receiver.ae_title
     try:
-        series = {one.series_instance_uid for one in rejected}
-        still = query.shown(process().settings.destination(name), study, series, own)
-        left = sum(one.sop_instance_uid in still for one in rejected)
+        left = _still_shown(delivery)
         words = f"it still shows {left} of {len(rejected)} objects"
+        if not left and not _seen_before(delivery).exists():
+            left, words = len(rejected), "it never answered a query with them, so nobody knows what it shows"
     except query.QueryRefused as error:
         left, words = len(rejected), f"it does not say what it shows ({error.message})"
     if not left:
@@ -114,7 +142,10 @@ def _made_and_sent(delivery: DeliveryRecord, kind: Literal["rejection", "withdra
             final=True,
         )
     opened = f"{delivery.created_at:%Y%m%d%H%M%S%f}"
-    wanted = pipeline.Withdrawal(kind, delivery.reason, f"{destination.name}-{opened}", _local(delivery.created_at))
+    language = settings.variant(destination).language
+    wanted = pipeline.Withdrawal(
+        kind, delivery.reason, f"{destination.name}-{opened}", _local(delivery.created_at), language
+    )
     place = pipeline.write_withdrawal(wanted, paths, settings)
     ledger.record_result(result_record(place, delivery.analysis_id))
     (sent,) = storage_scu.send(destination, [place], settings.receiver.ae_title)
@@ -124,7 +155,7 @@ def _made_and_sent(delivery: DeliveryRecord, kind: Literal["rejection", "withdra
 
 
 def _local(moment: datetime) -> str:
-    return moment.astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
+    return moment.astimezone().isoformat(timespec="seconds")
 
 
 @step

@@ -176,7 +176,7 @@ class Deliveries(Analyses):
         replaced = [d for d in here if analysis_of(connection, d.analysis_id).state is State.SUPERSEDED]
         if any(d.state is DeliveryState.DELIVERED for d in here if d not in replaced):
             for delivery in replaced:
-                self._open_withdrawal(connection, delivery, "patient-safety")
+                self._open_withdrawal(connection, delivery, "replaced")
                 self._count_withdrawal(connection, study)
 
     def _open_withdrawal(self, connection: Connection, before: DeliveryRecord, reason: str) -> None:

@@ -148,7 +148,13 @@ def _where(
         page.text((MARGIN, y), subject.say("picture.mip"), SMALL, MUTED)
         room = (float(PICTURE_WIDTH), min(max(height - line_height(SMALL), lowest), highest))
         below = _projection(page, y + line_height(SMALL), subject, dce, mask, room)
-    y = page.lines((beside, y), [subject.say("score.heading")], size=SMALL, colour=MUTED, width=width)
+    y = page.lines(
+        (beside, y),
+        [wording.score_heading(subject.findings, subject.vocabulary)],
+        size=SMALL,
+        colour=MUTED,
+        width=width,
+    )
     said = wording.score(subject.findings, subject.vocabulary)
     y = page.lines((beside, y + 2), [said], size=LARGE, colour=WHITE, width=width, bold=True) + 4
     if dce is not None:

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 # fmt: off
 WORDS: Mapping[str, str] = {
     "en": r"\b(?:(?<!triple[ -])negatives?|benign\w*|normal\w*|safe(?:r|ly)?|rul(?:e[sd]?|ing)[ -]out|healthy"
-          r"|harmless|reassur\w*|unremarkable|clear of|all[ -]clear|(?:cancer|disease)[ -]free"
+          r"|harmless|nothing to point|reassur\w*|unremarkable|clear of|all[ -]clear|(?:cancer|disease)[ -]free"
           r"|(?:no|without|free of)(?: evidence of| signs? of)?(?: \w+)? (?:cancers?|malignanc\w+))\b",
     "de": r"\b(?:negativ\w*|gutartig\w*|benign\w*|normal\w*|unauffällig\w*|unverdächtig\w*|sicher(?:e[nmrs]?|heit)?"
           r"|unbedenklich\w*|harmlos\w*|gesund\w*|entwarnung|ausschluss|auszuschliess\w*|ausschliess(?:en|t|bar)"
-          r"|ausgeschlossen\w*|(?:kein\w*|ohne)(?: \w+)? (?:krebs|karzinom\w*|malign\w*|tumor\w*)"
+          r"|kein befund|nichts, worauf|ausgeschlossen\w*"
+          r"|(?:kein\w*|ohne)(?: \w+)? (?:krebs|karzinom\w*|malign\w*|tumor\w*)"
           r"|(?:krebs|karzinom|tumor)frei\w*)\b",
     "fr": r"\b(?:négati[fv]\w*|béni[ng]\w*|norma(?:l|ux)\w*|sûr(?:e|es|s)?|sain\w*|rassur\w*|exclure|exclut|exclue?s?"
           r"|éliminer|(?:pas de|sans|aucun) (?:cancer\w*|malign\w*|tumeur\w*))\b",

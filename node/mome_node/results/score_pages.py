@@ -125,7 +125,10 @@ def _details(subject: Subject) -> list[Block]:
     given = findings.advice is not None and findings.advice.value != "WITHHELD"
     reasons = wording.advice_reasons(findings) if given else []
     return [
-        Block([" ".join(wording.operating_point(found, vocabulary)), *reasons], subject.say("score.heading")),
+        Block(
+            [" ".join(wording.operating_point(found, vocabulary)), *reasons],
+            wording.score_heading(subject.findings, subject.vocabulary),
+        ),
         Block(wording.inputs(findings, vocabulary), subject.say("inputs.heading")),
         Block([subject.say("score.scope")], colour=STEEL),
     ]

@@ -92,7 +92,8 @@ def _tree(
         if items:
             groups.append(_group(name, sites, items, findings, identity, vocabulary))
     for found in [f for f in findings.further_scores if further and f"group_{f.target}" in vocabulary.codes]:
-        sites, items = _further(found, vocabulary)
+        breasts = vocabulary.codes["breast" if wording.is_unilateral(findings) else "both_breasts"]
+        sites, items = _further(found, breasts, vocabulary)
         groups.append(_group(found.target, sites, items, replace(findings, score=found), identity, vocabulary))
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer(findings, identity, vocabulary)),
@@ -175,10 +176,10 @@ def _score(findings: Findings, vocabulary: Vocabulary) -> Content:
         for role in vocabulary.sequences
         if role in found.contributions
     ]
-    return [codes["both_breasts"]], items
+    return [codes["breast" if wording.is_unilateral(findings) else "both_breasts"]], items
 
 
-def _further(found: ExamScore, vocabulary: Vocabulary) -> Content:
+def _further(found: ExamScore, site: Code, vocabulary: Vocabulary) -> Content:
     """A further target, subtype or response: research, and of a proven cancer only."""
     codes = vocabulary.codes
     if found.calibrated_percent is not None:
@@ -186,7 +187,7 @@ def _further(found: ExamScore, vocabulary: Vocabulary) -> Content:
     else:
         score = _number(codes["ai_score"], 100 * found.score, vocabulary.units["points"], 1)
     warning = _text(codes["conclusion"], vocabulary.say("further.limits"))  # first: the group is named like a finding
-    return [codes["both_breasts"]], [warning, score]
+    return [site], [warning, score]
 
 
 def _inputs(findings: Findings, evidence: Sequence[Dataset], vocabulary: Vocabulary) -> Content:

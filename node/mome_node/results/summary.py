@@ -21,7 +21,7 @@ def for_people(findings: Findings, vocabulary: Vocabulary) -> str:
     if findings.score is not None:
         point = wording.operating_point(findings.score, vocabulary)
         score = [wording.score(findings, vocabulary), *point, say("score.scope")]
-        lines += _section(say("score.heading"), score)
+        lines += _section(wording.score_heading(findings, vocabulary), score)
         lines += _section(say("advice.heading"), wording.advice(findings, vocabulary))
         lines += _wrapped(wording.advice_reasons(findings), "  - ")
         lines += _wrapped(wording.exclusions(findings, vocabulary), "  ")

@@ -19,7 +19,11 @@ from .objects import coded, new_object, reference, reference_hierarchy
 from .sr_template import Vocabulary
 from .typeface import Typeface
 
-REASONS = {"patient-safety": "rejected_patient_safety", "wrong-patient": "rejected_wrong_patient"}
+REASONS = {
+    "patient-safety": "rejected_patient_safety",
+    "replaced": "rejected_patient_safety",
+    "wrong-patient": "rejected_wrong_patient",
+}
 """Why, as a person says it, and the code of the note's title. Rejection for quality is not among them: an archive may
 go on showing what is rejected for that."""
 

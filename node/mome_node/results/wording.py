@@ -81,6 +81,8 @@ def replaces(findings: Findings, vocabulary: Vocabulary) -> Lines:
     said = [vocabulary.say("replaces.result", id=old.id, date=_moment(old.created))]
     if old.status != "analysed":
         said.append(vocabulary.say("replaces.was_no_result"))
+    elif findings.status != "analysed":
+        said.append(vocabulary.say("replaces.void"))
     elif findings.advice is not None and old.advice is not None:
         same = old.advice == findings.advice.value
         said.append(vocabulary.say("replaces.advice_same" if same else "replaces.advice_changed"))
@@ -157,6 +159,15 @@ def limits(findings: Findings, vocabulary: Vocabulary) -> Lines:
 
 
 # ------------------------------------------------------------------ score
+def score_heading(findings: Findings, vocabulary: Vocabulary) -> str:
+    """What the score is of: of both breasts, or of the one that was imaged."""
+    return vocabulary.say("score.heading_one_breast" if is_unilateral(findings) else "score.heading")
+
+
+def is_unilateral(findings: Findings) -> bool:
+    return any(problem.code == "UNILATERAL" for problem in findings.problems)
+
+
 def score(findings: Findings, vocabulary: Vocabulary) -> str:
     """The score as what it is: a percentage only with a stored calibration."""
     found = findings.score
