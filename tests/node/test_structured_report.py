@@ -117,9 +117,9 @@ def test_a_score_of_one_imaged_breast_is_not_said_of_both() -> None:
     """After a mastectomy only one breast is there; which one, the score does not say."""
     one = fixtures.findings(problems=(Problem("UNILATERAL", "warning", "The dynamic shows one breast."),))
     site = said(group(report(one), "GRP_SCORE"), "363698007")
-    assert site == ["Breast"]
+    assert site == ["76752008"]
     assert "one breast" in wording.score_heading(one, VOCABULARY)
-    assert said(group(report(fixtures.findings()), "GRP_SCORE"), "363698007") == ["Both breasts"]
+    assert said(group(report(fixtures.findings()), "GRP_SCORE"), "363698007") == ["63762007"]
 
 
 def test_the_operating_point_is_told_with_its_counts_and_upper_limit() -> None:
