@@ -40,6 +40,7 @@ def study(**changes: object) -> StudyRecord:
         crashes=0,
         withdrawals=0,
         retries=0,
+        taken_retries=0,
     )
     return replace(usual, **changes)  # type: ignore[arg-type]
 

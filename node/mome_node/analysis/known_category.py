@@ -13,7 +13,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
-COMMAND_LINE, REPORT, REQUEST = "given at the command line", "MR report of this study", "request of this study"
+COMMAND_LINE, REPORT, REQUEST = "given at the command line", "MR report of this study", "the request, before this exam"
 """Where a category comes from, in words."""
 
 MR_IMAGES = frozenset({MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage})
