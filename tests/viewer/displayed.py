@@ -169,9 +169,19 @@ def region(viewer: Viewer, study: Study) -> str:
     viewer.page.click("Yes")
     viewer.page.wait_for("the segmentation, opened", f"!({_says(PROMPT)})")
     until = time.monotonic() + 60
-    while not (drawn := coloured(viewer.canvas())).any():
-        assert time.monotonic() < until, "no colour lies over the grey image"
-        time.sleep(1)
+    while True:  # the viewer opens the series first and turns to the region's slice a moment later
+        try:
+            return _displayed_region(viewer, seg, study)
+        except AssertionError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(1)
+
+
+def _displayed_region(viewer: Viewer, seg: Dataset, study: Study) -> str:
+    """Where the region lies on the slice that is displayed now; fails where it is none of its slices, or not there."""
+    drawn = coloured(viewer.canvas())
+    assert drawn.any(), "no colour lies over the grey image"
     image = _displayed_image(viewer.page, seg, study)
     seen = np.argwhere(fitted(drawn, image.Rows, image.Columns))
     scale = min(drawn.shape[0] / image.Rows, drawn.shape[1] / image.Columns)
