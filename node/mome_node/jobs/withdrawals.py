@@ -119,6 +119,7 @@ def _conclude(delivery: DeliveryRecord) -> None:
     if not left:
         hidden = f"It has the rejection note and shows none of {len(rejected)} objects."
         ledger.withdrawn(delivery.analysis_id, name, hidden)
+        _seen_before(delivery).unlink(missing_ok=True)
         return
     page = _made_and_sent(delivery, "withdrawn")
     if not page.sent:
@@ -127,6 +128,7 @@ def _conclude(delivery: DeliveryRecord) -> None:
     log.error("study %s, %s: %s", study, name, told)
     ledger.note(EventKind.ALARM, told, study=study, peer=name)
     ledger.withdrawn(delivery.analysis_id, name, told)
+    _seen_before(delivery).unlink(missing_ok=True)
 
 
 def _made_and_sent(delivery: DeliveryRecord, kind: Literal["rejection", "withdrawn"]) -> ObjectOutcome:
