@@ -17,12 +17,12 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from .cohort import SEEDS
 from .config import PreprocessingConfig, Sequence
 from .explanation import BUDGET, Attribution, blurred, economical, integrated_gradients, margin
 from .network import Mome
 from .path_integral import TOLERATED_GAP, Node, integrate
 from .phantom import exam
+from .phantom.cohorts import SEEDS
 from .preprocessing import prepare
 from .weights import DEMONSTRATION_WEIGHTS, load
 

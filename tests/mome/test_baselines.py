@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from mome.baselines import expected_gradients, from_tokens, noise
-from mome.cli import main
+from mome.commands.main import main
 from mome.explanation import integrated_gradients
 from tests.mome.test_explanation import tiny_exam
 

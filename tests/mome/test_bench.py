@@ -6,7 +6,7 @@ import json
 
 from click.testing import CliRunner
 
-from mome.cli import main
+from mome.commands.main import main
 
 
 def test_the_parts_that_are_timed_agree() -> None:

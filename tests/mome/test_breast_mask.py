@@ -12,7 +12,7 @@ from mome.config import PreprocessingConfig
 from mome.geometry import Grid, at_grid
 from mome.phantom import PhantomVolume
 from mome.phantom import exam as made_exam
-from mome.phantom_patient import describe
+from mome.phantom.patient import describe
 from mome.preprocessing import Prepared, prepare
 from mome.refusal import Refused
 

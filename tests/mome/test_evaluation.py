@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from scipy.stats import mannwhitneyu
 
-from mome.cli import main
 from mome.coalitions import COALITIONS, auroc, interval
-from mome.operating_points import freeze, highest_threshold, upper_limit
+from mome.commands.main import main
+from mome.evaluation.operating_points import freeze, highest_threshold, upper_limit
 
 
 def test_auroc_is_the_probability_of_the_right_order() -> None:

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from mome import backbone
 from mome.card import IMPORTED_LIMITS
 from mome.checkpoints import read_checkpoint
-from mome.cli import main
+from mome.commands.main import main
 from mome.config import DEMONSTRATION, PAPER_PREPROCESSING, NetworkConfig, PreprocessingConfig, Sequence, Size
 from mome.network import Mome, is_backbone
 from mome.weights import (

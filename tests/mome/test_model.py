@@ -171,7 +171,7 @@ def logit(score: float) -> float:
 def test_demonstration_weights_separate_unseen_synthetic_exams(model: MomeModel) -> None:
     """A fast look at 40 unseen phantoms; `mome evaluate` measures properly."""
     from mome.coalitions import auroc
-    from mome.evaluation import scored
+    from mome.evaluation.held_out import scored
 
     found: Any = scored(model.network, range(7_000_000, 7_000_040), False, 1, None)
     scores, malignant, _ = found

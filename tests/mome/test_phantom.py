@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mome.config import PreprocessingConfig
-from mome.leakage import LIMIT, leakage
 from mome.phantom import exam
-from mome.phantom_patient import SEPARATION, describe
-from mome.phantom_render import MINUTES, curve
+from mome.phantom.leakage import LIMIT, leakage
+from mome.phantom.patient import SEPARATION, describe
+from mome.phantom.render import MINUTES, curve
 
 
 def test_a_seed_is_an_exam() -> None:

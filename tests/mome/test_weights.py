@@ -16,7 +16,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from mome.cli import main
+from mome.commands.main import main
 from mome.config import DEMONSTRATION, PreprocessingConfig
 from mome.network import Mome, is_backbone
 from mome.tasks import TASKS, TaskName

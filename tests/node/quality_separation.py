@@ -14,11 +14,11 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from mome.cohort import SEEDS
 from mome.config import PreprocessingConfig
 from mome.phantom import exam
-from mome.phantom_patient import describe
-from mome.phantom_render import UNITS, Grid, Rendering
+from mome.phantom.cohorts import SEEDS
+from mome.phantom.patient import describe
+from mome.phantom.render import UNITS, Grid, Rendering
 from mome.preprocessing import prepare
 from mome_node.analysis import quality
 from mome_node.volume import FloatArray, Volume

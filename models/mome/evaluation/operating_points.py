@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta
 
-from .coalitions import COALITIONS, Coalition
-from .model import made
+from ..coalitions import COALITIONS, Coalition
+from ..model import made
 
 MISSED_SHARE = 0.02  # of the cancers of the tuning cohort that may lie at or below the threshold
 LEAST_BENIGN = 0.05  # of the benign exams that must lie there, else the point serves nobody

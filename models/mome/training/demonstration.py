@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from . import cohort, weights
+from .. import weights
+from ..card import demonstration_card
+from ..cohort import Cohort
+from ..config import DEMONSTRATION, PreprocessingConfig
+from ..evaluation.held_out import scored
+from ..evaluation.operating_points import freeze
+from ..network import Mome
+from ..phantom import cohorts
 from .auxiliary import AuxiliaryHeads
-from .card import demonstration_card
-from .config import DEMONSTRATION, PreprocessingConfig
-from .evaluation import scored
-from .network import Mome
-from .operating_points import freeze
-from .training import Recipe, draw, first_loss, initialise, train
+from .stages import Recipe, draw, first_loss, initialise, train
 
 SINGLE, SEVERAL, VALIDATION, TUNING = 3300, 1300, 240, 600
 Say = Callable[[str], None]
@@ -43,7 +45,7 @@ def finish(out: Path, network: Mome, recipe: Recipe, *, processes: int, say: Say
     stored = {name: tensor.half().float() for name, tensor in network.state_dict().items()}
     network.load_state_dict(stored)
     network.eval()
-    first = cohort.SEEDS["tuning"]
+    first = cohorts.SEEDS["tuning"]
     scores, malignant, _ = scored(network, range(first, first + TUNING), False, processes, None)
     words = f"{TUNING} synthetic phantoms, seeds {first} to {first + TUNING - 1}, not used in training"
     points = freeze(scores, malignant, cohort=words, preprocessing=preprocessing.hash())
@@ -55,15 +57,15 @@ def finish(out: Path, network: Mome, recipe: Recipe, *, processes: int, say: Say
     return weights.save(out, network, preprocessing, card)
 
 
-def built(cache: Path, name: str, count: int, lesions: int, processes: int, say: Say) -> cohort.Cohort:
+def built(cache: Path, name: str, count: int, lesions: int, processes: int, say: Say) -> Cohort:
     def progress(done: int, of: int) -> None:
         if done % 500 == 0 or done == of:
             say(f"synthetic cohort {name}: {done} of {of}")
 
-    return cohort.build(cache, name, count, lesions=lesions, processes=processes, progress=progress)
+    return cohorts.build(cache, name, count, lesions=lesions, processes=processes, progress=progress)
 
 
-def shortened(recipe: Recipe, minutes: float, several: cohort.Cohort) -> Recipe:
+def shortened(recipe: Recipe, minutes: float, several: Cohort) -> Recipe:
     """The recipe with as many steps as fit into the minutes at the speed of ten trial steps."""
     network, rng = Mome(DEMONSTRATION), np.random.default_rng(0)
     initialise(network, 0)

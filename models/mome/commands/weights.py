@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from .config import Sequence, Size
-from .tasks import TaskName
-from .weights import BACKBONE, DEMONSTRATION_WEIGHTS, MODEL, WeightsError, read_card, read_metadata
+from ..config import Sequence, Size
+from ..tasks import TaskName
+from ..weights import BACKBONE, DEMONSTRATION_WEIGHTS, MODEL, WeightsError, read_card, read_metadata
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -66,7 +66,7 @@ def import_checkpoint(
     t2: Size | None,
 ) -> None:
     """Bring in a checkpoint of MOME (malignancy), or BEiT-3 base as the backbone of a training."""
-    from . import backbone, importing
+    from .. import backbone, importing
 
     further: dict[TaskName, Path | None] = {"tnbc": tnbc, "pcr": pcr}
     given = {task: path for task, path in further.items() if path is not None}
@@ -113,8 +113,8 @@ def show(file: Path) -> None:
 @click.argument("file", type=FILE, default=DEMONSTRATION_WEIGHTS)
 def verify(file: Path) -> None:
     """Check the hash and every tensor of a weights file."""
-    from . import backbone
-    from .weights import load_family
+    from .. import backbone
+    from ..weights import load_family
 
     with complaints():
         said = read_metadata(file)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .phantom_patient import FINE_PITCH, GLAND_PITCH, REGION, Blob, FloatArray, Lesion, Patient, Point
+from .patient import FINE_PITCH, GLAND_PITCH, REGION, Blob, FloatArray, Lesion, Patient, Point
 
 UNITS = 350.0  # scanner units of one relative unit
 MINUTES = np.arange(1.0, 7.0)

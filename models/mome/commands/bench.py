@@ -42,8 +42,8 @@ def bench(
     """Time the network against its plain form and its parts against each other, on made-up weights."""
     import torch
 
-    from . import bench as benches
-    from .augmentation import SETS
+    from .. import bench as benches
+    from ..augmentation import SETS
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise click.BadParameter("this torch sees no CUDA device", param_hint="--device")

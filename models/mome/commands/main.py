@@ -13,9 +13,9 @@ from typing import Any
 import click
 import numpy as np
 
-from .cli_baselines import baselines
-from .cli_bench import bench
-from .cli_weights import FILE, complaints, weights
+from .baselines import baselines
+from .bench import bench
+from .weights import FILE, complaints, weights
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -43,7 +43,7 @@ def shown(what: str) -> Iterator[Callable[[int, int], None]]:
 @click.option("--fine", is_flag=True, help="Acquisition-like grids in place of coarse ones.")
 def phantom(n: int, out: Path, seed: int, fine: bool) -> None:
     """Write synthetic exams as arrays with their answers."""
-    from .phantom import exam
+    from ..phantom import exam
 
     out.mkdir(parents=True, exist_ok=True)
     with shown("synthetic exams") as progress, (out / "labels.csv").open("w", newline="") as file:
@@ -76,7 +76,7 @@ def train(out: Path, minutes: float | None, cache: Path | None, threads: int) ->
     """Train demonstration weights on synthetic phantoms and freeze their operating points."""
     import torch
 
-    from .demonstration import make_weights
+    from ..training.demonstration import make_weights
 
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # denormal numbers are slow on CPUs
@@ -95,10 +95,10 @@ def train(out: Path, minutes: float | None, cache: Path | None, threads: int) ->
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def evaluate(weights: Path | None, n: int, seed: int | None, fine: bool, saliency: int, as_json: bool) -> None:
     """Measure weights on held-out synthetic phantoms, beside the ideal observer."""
-    from .cohort import SEEDS
-    from .evaluation import evaluate as measured
-    from .evaluation import saliency_hits
-    from .model import load
+    from ..evaluation.held_out import evaluate as measured
+    from ..evaluation.held_out import saliency_hits
+    from ..model import load
+    from ..phantom.cohorts import SEEDS
 
     with complaints(), shown("held-out synthetic exams") as progress:
         result = measured(weights, n=n, seed=seed, fine=fine, progress=progress)

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from .coalitions import auroc
-from .config import SEQUENCES, PreprocessingConfig
-from .phantom import PhantomExam
-from .preprocessing import Prepared, prepare
+from ..coalitions import auroc
+from ..config import SEQUENCES, PreprocessingConfig
+from ..preprocessing import Prepared, prepare
+from .exams import PhantomExam
 
 LIMIT = 0.70
 """A cohort whose statistics separate better than this is not to be trained on."""

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .coalitions import COALITIONS, Coalition, auroc, coalition_logits, interval, probabilities
-from .cohort import SEEDS, rows
-from .config import SEQUENCES
-from .model import MomeModel, load
-from .network import Mome
-from .phantom import exam
+from ..coalitions import COALITIONS, Coalition, auroc, coalition_logits, interval, probabilities
+from ..config import SEQUENCES
+from ..model import MomeModel, load
+from ..network import Mome
+from ..phantom.cohorts import SEEDS, rows
+from ..phantom.exams import exam
 
 Progress = Callable[[int, int], None]
 BATCH = 10
@@ -62,20 +62,20 @@ def scored(
     """Scores (N,) of the seven combinations, labels (N,), log odds (N,) of the ideal observer by sequence."""
     found: dict[Coalition, list[npt.NDArray[np.float64]]] = {coalition: [] for coalition in COALITIONS}
     answers, waiting = [], []
-    for index, (arrays, answer) in enumerate(rows(seeds, fine=fine, processes=processes)):
-        answers.append(answer)
-        waiting.append(arrays)
+    for index, row in enumerate(rows(seeds, fine=fine, processes=processes)):
+        answers.append(row)
+        waiting.append(row.volumes or {})
         if len(waiting) == BATCH or index + 1 == len(seeds):
             with torch.inference_mode():
-                stacked = {s: torch.from_numpy(np.stack([a[s] for a in waiting])) for s in SEQUENCES}
+                stacked = {s: torch.from_numpy(np.stack([v[s] for v in waiting])) for s in SEQUENCES}
                 prefixes = {s: network.prefix(s, volume) for s, volume in stacked.items()}
                 for coalition, logits in coalition_logits(network, prefixes).items():
                     found[coalition].append(probabilities(logits))
             waiting = []
         if progress:
             progress(index + 1, len(seeds))
-    malignant = np.array([a["malignant"] for a in answers], bool)
-    ideal = {name: np.array([a[name] for a in answers]) for name in ("dce", "dwi", "t2", "all")}
+    malignant = np.array([row.case.malignant for row in answers], bool)
+    ideal = {name: np.array([(row.log_odds or {})[name] for row in answers]) for name in ("dce", "dwi", "t2", "all")}
     return {c: np.concatenate(parts) for c, parts in found.items()}, malignant, ideal
 
 

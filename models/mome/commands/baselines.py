@@ -19,7 +19,7 @@ def baselines(weights: Path | None, n: int, budget: int, threads: int, as_json: 
     """Compare baselines of the explanation on held-out synthetic phantoms; about 15 s for each exam."""
     import torch
 
-    from .baselines import compared
+    from ..baselines import compared
 
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # denormal numbers are slow on CPUs

@@ -19,14 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from .attention import Attention
+from ..attention import Attention
+from ..block import Block
+from ..coalitions import COALITIONS, auroc, scores
+from ..cohort import Cohort, CohortError, Truth
+from ..config import SEQUENCES, NetworkConfig, Sequence
+from ..experts import Adapter, SoftAdapter
+from ..network import Mome
 from .auxiliary import AuxiliaryHeads, cells
-from .block import Block
-from .coalitions import COALITIONS, auroc, scores
-from .cohort import Cohort
-from .config import SEQUENCES, NetworkConfig, Sequence
-from .experts import Adapter, SoftAdapter
-from .network import Mome
 
 Say = Callable[[str], None]
 CODE = 24  # dimensions of the residual stream that carry the place of a token at the start
@@ -94,7 +94,7 @@ def draw(
     """Volumes, lesions (B, L, 9) and labels (B,); the batch mirrored and shifted at random, all sequences alike."""
     rows = np.sort(rng.choice(len(cohort), size, replace=False))
     volumes: dict[Sequence, Tensor] = {s: torch.from_numpy(cohort.batch(s, rows)) for s in SEQUENCES}
-    lesions = torch.from_numpy(cohort.lesions[rows]).clone()
+    lesions = torch.from_numpy(planted(cohort).lesions[rows]).clone()
     shift = (2 * int(rng.integers(-1, 2)), 2 * int(rng.integers(-1, 2)), int(rng.integers(-1, 2)))  # DCE voxels
     for axis in range(3):
         mirrored = axis != 1 and rng.random() < 0.5  # front and back stay
@@ -107,6 +107,13 @@ def draw(
         }
         lesions[..., axis] += shift[axis] / config.dce_canvas[axis]
     return volumes, lesions, torch.from_numpy(cohort.malignant[rows]).long()
+
+
+def planted(cohort: Cohort) -> Truth:
+    """Raises CohortError for a cohort of patients: nobody planted anything in them."""
+    if cohort.truth is None:
+        raise CohortError(f"{cohort.name} has no planted lesions: the auxiliary losses need a synthetic cohort.")
+    return cohort.truth
 
 
 def moved(volume: Tensor, axis: int, by: int) -> Tensor:

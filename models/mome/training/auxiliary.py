@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from .attention import GROUP, Tokens
-from .cohort import ATTRIBUTES
-from .config import SEQUENCES, NetworkConfig, Sequence
-from .phantom_patient import SEEN_BY
+from ..attention import GROUP, Tokens
+from ..config import SEQUENCES, NetworkConfig, Sequence
+from ..phantom.cohorts import ATTRIBUTES
+from ..phantom.patient import SEEN_BY
 
 PRESENT, ABSENT = 0.40, 0.05  # share of the lesion's best cell above which a cell holds it, below which it does not
 POSITIVE_WEIGHT = 3.0

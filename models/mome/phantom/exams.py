@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .phantom_patient import FloatArray, Lesion, Patient, describe
-from .phantom_render import Grid, Rendering, averaged, membership
+from .patient import FloatArray, Lesion, Patient, describe
+from .render import Grid, Rendering, averaged, membership
 
 INJECTION_SECONDS = 30.0
 """Contrast reaches the breast this long after the start of the pre-contrast phase."""

@@ -1,0 +1,1 @@
+"""The command `mome`, one module for each group of commands."""

@@ -1,0 +1,1 @@
+"""From weights and a cohort to evidence: figures with intervals, operating points, reports."""
