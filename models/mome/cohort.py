@@ -256,10 +256,10 @@ def write(
         _write_cases(partial / "cases.csv", [row.case for row in written])
         truths = [row for row in written if row.case.has_volumes and row.lesions is not None and row.log_odds]
         if truths:
-            odds = {
-                f"log_odds_{s}": np.array([(t.log_odds or {})[s] for t in truths]) for s in truths[0].log_odds or {}
-            }
-            np.savez(partial / "truth.npz", lesions=np.array([t.lesions for t in truths], np.float32), **odds)
+            told: dict[str, Any] = {"lesions": np.array([t.lesions for t in truths], np.float32)}
+            for sequence in truths[0].log_odds or {}:
+                told[f"log_odds_{sequence}"] = np.array([(t.log_odds or {})[sequence] for t in truths])
+            np.savez(partial / "truth.npz", **told)
         said = {
             "version": VERSION,
             "name": name,
