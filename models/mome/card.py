@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
+from . import distributions
 from .config import PreprocessingConfig
+from .distributions import Groups, Values
 from .tasks import MALIGNANCY, TASKS, TaskName
 
 VERSION = "0.1.0"
@@ -37,6 +42,16 @@ QUALITY_LIMITS = {
     "phases": {"low": 5.0, "high": 8.0},
 }
 """A little beyond what 60 synthetic training exams show; docs/synthetic-phantoms.md has the table."""
+
+SUSPECT: Mapping[str, Literal["low", "high", "both"]] = {
+    "motion_mm": "high",
+    "fat_signal": "high",
+    "fat_unevenness": "high",
+    "mask_volume_ml": "both",
+    "mask_fraction": "both",
+    "canvas_scale": "low",
+}
+"""Measures whose limits follow from a cohort, and the side on which an exam is in doubt."""
 
 ROLES = [
     {"name": "dce", "kind": "mr-dynamic", "select": "dce", "required": True},
@@ -130,3 +145,114 @@ def backbone_card(origin: Mapping[str, str]) -> dict[str, Any]:
         "trained_on": "As its source says: images and text of general content, not breast MRI.",
         "origin": dict(origin),
     }
+
+
+# ------------------------------------------------------------------ what a cohort brings
+def limits_from(quality: Mapping[str, npt.ArrayLike]) -> dict[str, dict[str, float]]:
+    """Limits of quality a little beyond what a cohort shows; `quality`: values (N,) of each measure.
+
+    A limit lies beyond the 1st or 99th percentile by half of that one's distance from the median, and by a tenth of the
+    median at least. The phases are those of the cohort, none beyond. `CONTRAST_LIMITS` stay as they are: they tell a
+    dynamic from none, which no cohort of good exams can show.
+    """
+    limits: dict[str, dict[str, float]] = {name: dict(limit) for name, limit in CONTRAST_LIMITS.items()}
+    for name, values in quality.items():
+        known = np.asarray(values, float)
+        known = known[np.isfinite(known)]
+        if not len(known):
+            continue
+        if name == "phases":
+            limits[name] = {"low": float(known.min()), "high": float(known.max())}
+        elif name in SUSPECT:
+            low, middle, high = np.percentile(known, (1, 50, 99))
+            least = 0.1 * abs(middle)
+            both = {"low": low - max((middle - low) / 2, least), "high": high + max((high - middle) / 2, least)}
+            limits[name] = {s: float(f"{v:.3g}") for s, v in both.items() if SUSPECT[name] in (s, "both")}
+    return limits
+
+
+def with_distributions(
+    card: Mapping[str, Any],
+    *,
+    cohort: Mapping[str, Any],
+    scores: Mapping[str, Values],
+    quality: Mapping[str, Values],
+    groups: Groups,
+) -> dict[str, Any]:
+    """The card with how scores (by combination, "dce+dwi") and measures of quality were distributed, and, where there
+    are measures, with the limits that follow from them.
+
+    All values (N,), NaN where an exam has none. `cohort`: {"words", "identity", "synthetic", "n"}. `groups` as
+    `distributions.groups_of` gives them.
+    """
+    told = {
+        "cohort": dict(cohort),
+        "score": told_of(scores, groups),
+        "quality": told_of(quality, groups),
+    }
+    limits = {**card.get("quality_limits", {}), **limits_from(quality)} if quality else card.get("quality_limits", {})
+    return {**card, "distributions": told, "quality_limits": limits}
+
+
+def told_of(measures: Mapping[str, Values], groups: Groups) -> dict[str, Any]:
+    told = {name: distributions.of_groups(values, groups) for name, values in measures.items()}
+    return {name: found for name, found in told.items() if found}
+
+
+def with_evaluation(
+    card: Mapping[str, Any], evaluation: Mapping[str, Any], *, digest: str, tensors: str, preprocessing: str
+) -> dict[str, Any]:
+    """The card with an evaluation bound to it: on which cohort, with which figures; no operating point comes of it.
+
+    `digest`: SHA-256 of the report; `tensors`: of the tensors it measured; `preprocessing`: the hash. Weights count as
+    evaluated on patients where the cohort is of patients and the interval of the AUROC lies above one half.
+    """
+    about = evaluation.get("about", {})
+    bound = {
+        "cohort": evaluation["cohort"],
+        "cohort_identity": about.get("cohort_identity", ""),
+        "synthetic": bool(evaluation["synthetic"]),
+        "n": int(evaluation["n"]),
+        "malignant": evaluation.get("malignant"),
+        "auroc": dict(evaluation["auroc"]),
+        "weights_sha256": evaluation["weights_sha256"],
+        "tensors_sha256": tensors,
+        "preprocessing": preprocessing,
+        "evaluation_sha256": digest,
+    }
+    others = [e for e in card.get("evaluations", []) if e["cohort_identity"] != bound["cohort_identity"]]
+    evaluations = [*others, bound]
+    changed = {**card, "evaluations": evaluations}
+    if card.get("status") != STATUS:  # demonstration weights stay what they are
+        whose = "imported weights" if "origin" in card else "weights trained on a cohort of one's own"
+        changed["status"] = evaluated_status(whose, evaluations)
+        changed["evaluated_on_patients"] = any(map(shows_patients, evaluations))
+    return changed
+
+
+def shows_patients(bound: Mapping[str, Any]) -> bool:
+    return not bound["synthetic"] and shows_something(bound)
+
+
+def shows_something(bound: Mapping[str, Any]) -> bool:
+    """Whether the interval of the AUROC lies above one half: a preprocessing that does not fit gives chance."""
+    low = (bound["auroc"].get("ci95") or [None])[0]
+    return low is not None and low > 0.5
+
+
+def evaluated_status(whose: str, evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """ "Preprocessing unverified" until an evaluation shows that preprocessing and weights fit each other."""
+    showing = [bound for bound in evaluations if shows_something(bound)]
+    of = showing[-1] if showing else evaluations[-1]
+    figure = (
+        f"AUROC {figures_of(of['auroc'])} on {of['n']} {'synthetic ' if of['synthetic'] else ''}exams: {of['cohort']}"
+    )
+    if not showing:
+        return f"{whose}, preprocessing unverified; not above chance: {figure}; not for clinical use"
+    return f"{whose}, evaluated: {figure}; not for clinical use"
+
+
+def figures_of(auroc: Mapping[str, Any]) -> str:
+    """ "0.87 (0.83 to 0.91)"."""
+    told = [f"{v:.2f}" if v is not None else "?" for v in (auroc["estimate"], *(auroc.get("ci95") or (None, None)))]
+    return f"{told[0]} ({told[1]} to {told[2]})"

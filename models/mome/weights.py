@@ -1,7 +1,6 @@
 """Weights as one safetensors file: tensors, both configurations and the model card; altered files are refused.
 
-The card is read without torch, from the header alone. Beside `NAME.safetensors` may lie `NAME.safetensors.sha256`
-(`sha256sum` writes it); where it does, a file with another hash is refused.
+What needs no torch is in `header` and may be imported from here.
 
 A file may hold networks of several tasks. That of malignancy is complete; of another task only the tensors that differ
 are there, under `TASK/`. A backbone that all sequences share is there once, under the names of group A.
@@ -16,11 +15,26 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from .config import SEQUENCES, NetworkConfig, PreprocessingConfig, Sequence, Size, from_json
+from .config import NetworkConfig, PreprocessingConfig, Sequence, Size
+from .header import (
+    BACKBONE,
+    MAX_HEADER_BYTES,
+    METADATA,
+    MODEL,
+    Header,
+    WeightsError,
+    disagreement_of,
+    note_of,
+    read_card,
+    read_header,
+    read_metadata,
+    sha256,
+    verify,
+    weights_file,
+)
 from .tasks import TASKS, TaskName
 
 if TYPE_CHECKING:
@@ -29,129 +43,34 @@ if TYPE_CHECKING:
     from .network import Mome
 
 DEMONSTRATION_WEIGHTS = Path(__file__).parent / "weights" / "demonstration.safetensors"
-MAX_HEADER_BYTES = 16 * 2**20
-METADATA = "mome"  # the entry of the header that holds configurations and card
-MODEL, BACKBONE = "model", "backbone"  # kinds of files
 GROUP_IN_NAME = re.compile(r"\.[ABC]\.")
 Dtype: TypeAlias = Literal["float16", "float32"]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
-Names: TypeAlias = tuple[str, ...]
 NAMED = 10  # tensors of each kind that a message names
 
-
-class WeightsError(ValueError):
-    """A weights file that must not be used: altered, incomplete, or of another network.
-
-    `missing`, `unexpected` and `misshapen` name all tensors that do not fit; the message names the first of them.
-    """
-
-    def __init__(self, message: str, *, missing: Names = (), unexpected: Names = (), misshapen: Names = ()) -> None:
-        super().__init__(message)
-        self.missing, self.unexpected, self.misshapen = missing, unexpected, misshapen
-
-    def of(self, file: str) -> WeightsError:
-        """The same about a file, which is named where the message says "The checkpoint"."""
-        message = str(self).replace("The checkpoint", file)
-        return WeightsError(message, missing=self.missing, unexpected=self.unexpected, misshapen=self.misshapen)
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a weights file says about itself. `card` holds `weights_sha256`, the hash of the file as it lies there."""
-
-    network: NetworkConfig
-    preprocessing: PreprocessingConfig
-    card: dict[str, Any]
-    tasks: Mapping[TaskName, int]  # malignancy first; of each, the number of tensors that are its own
-
-
-# ------------------------------------------------------------------ without torch
-def sha256(path: Path) -> str:
-    """Hash of the file's bytes, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def verify(path: str | Path) -> str:
-    """The file's SHA-256; raises WeightsError where the hash noted beside it is another one, or no file is there."""
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"There are no weights at {path}.")
-    found, note = sha256(path), note_of(path)
-    if note.exists():
-        noted = (note.read_text(encoding="ascii", errors="replace").split() or [""])[0].lower()
-        if noted != found:
-            raise WeightsError(f"{path.name} was altered: its SHA-256 is {found}, {note.name} says {noted}.")
-    return found
-
-
-def note_of(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
-
-
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """What the header says, of every kind of file; raises WeightsError for an altered file or a foreign one."""
-    path = Path(path)
-    digest = verify(path)
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        if not 2 <= size <= MAX_HEADER_BYTES:
-            raise WeightsError(f"{path.name} is not a safetensors file.")
-        text = file.read(size)
-    try:
-        entries = dict(json.loads(text)["__metadata__"])
-        if METADATA in entries:
-            said: dict[str, Any] = json.loads(entries[METADATA])
-        else:  # version 0.1 wrote the parts by themselves
-            said = {part: json.loads(value) for part, value in entries.items()}
-        said["card"]["weights_sha256"] = digest
-    except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
-            f"{path.name} was not written by this software: it has no model card. Weights of the published code and "
-            "of BEiT-3 are brought in with `mome weights import`."
-        ) from error
-    return said
-
-
-def read_header(path: str | Path) -> Header:
-    """Configurations and card of networks, without torch; raises WeightsError for any other or an altered file."""
-    path = Path(path)
-    said = read_metadata(path)
-    if said.get("kind", MODEL) == BACKBONE:
-        raise WeightsError(
-            f"{path.name} holds only the frozen backbone and no trained network: train first, starting from it, then "
-            "use the file that the training writes."
-        )
-    try:
-        tasks = said.get("tasks", {"malignancy": 0})
-        header = Header(
-            network=from_json(NetworkConfig, {"shared_backbone": False} | said["network"]),  # older files do not say
-            preprocessing=from_json(PreprocessingConfig, said["preprocessing"]),
-            card=said["card"],
-            tasks={task: int(tasks[task]) for task in TASKS if task in tasks},
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path.name} is of another version: its network or preprocessing is unknown.") from error
-    if disagreement := disagreement_of(header.network, header.preprocessing):
-        raise WeightsError(f"{path.name} contradicts itself: {disagreement}.")
-    return header
-
-
-def disagreement_of(network: NetworkConfig, preprocessing: PreprocessingConfig) -> str:
-    """Where the preprocessing makes other volumes than the network takes; empty where they agree."""
-    sizes = {f"{s}_canvas": (network.canvas(s), preprocessing.canvas(s)) for s in SEQUENCES}
-    there = {**sizes, "channels of the DCE": (network.dce_channels, preprocessing.channels)}
-    return "; ".join(
-        f"{name} of the network {wanted}, of the preprocessing {made}"
-        for name, (wanted, made) in there.items()
-        if wanted != made
-    )
-
-
-def read_card(path: str | Path) -> dict[str, Any]:
-    """The card, also that of a backbone, without torch; errors as `read_metadata`."""
-    card: dict[str, Any] = read_metadata(path)["card"]
-    return card
+__all__ = [
+    "BACKBONE",
+    "DEMONSTRATION_WEIGHTS",
+    "MAX_HEADER_BYTES",
+    "METADATA",
+    "MODEL",
+    "Header",
+    "WeightsError",
+    "disagreement_of",
+    "load",
+    "load_family",
+    "note_of",
+    "read_card",
+    "read_header",
+    "read_metadata",
+    "rewrite",
+    "save",
+    "sha256",
+    "tensors_sha256",
+    "verify",
+    "weights_file",
+]
+"""What other parts import from here; that of `header` among it."""
 
 
 # ------------------------------------------------------------------ writing
@@ -239,14 +158,40 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
     return digest
 
 
+def rewrite(source: str | Path, out: Path, card: Mapping[str, Any]) -> str:
+    """The weights of `source`, every tensor as it is there, with another card; the SHA-256 of `out`.
+
+    `out` may be `source`, where that is a file. Raises WeightsError for an altered source.
+    """
+    from safetensors import safe_open
+
+    file = weights_file(source)
+    said = read_metadata(file)
+    with safe_open(file, framework="pt") as stored:
+        tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
+    return write(out, tensors, {**said, "card": {k: v for k, v in card.items() if k != "weights_sha256"}})
+
+
+def tensors_sha256(path: str | Path) -> str:
+    """Of names, types, shapes and values of all tensors: the same under any card."""
+    with weights_file(path).open("rb") as file:
+        index = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        index.pop("__metadata__", None)
+        digest = hashlib.sha256(json.dumps(index, sort_keys=True).encode())
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
 # ------------------------------------------------------------------ reading
 def load(path: str | Path, device: str = "cpu") -> tuple[Mome, Header]:
     """The network of malignancy in single precision, in evaluation mode, without gradients, and the file's header.
 
     Raises WeightsError for an altered file, for missing, unexpected or misshapen tensors, for values not finite.
     """
-    header = read_header(path)
-    return read_networks(Path(path), header, ["malignancy"], device)["malignancy"], header
+    file = weights_file(path)
+    header = read_header(file)
+    return read_networks(file, header, ["malignancy"], device)["malignancy"], header
 
 
 def load_family(path: str | Path, device: str = "cpu") -> tuple[dict[TaskName, Mome], Header]:
@@ -254,8 +199,9 @@ def load_family(path: str | Path, device: str = "cpu") -> tuple[dict[TaskName, M
 
     Tensors that are equal are one object: a further task costs the memory of what differs, without the backbone.
     """
-    header = read_header(path)
-    return read_networks(Path(path), header, list(header.tasks), device), header
+    file = weights_file(path)
+    header = read_header(file)
+    return read_networks(file, header, list(header.tasks), device), header
 
 
 def read_networks(path: Path, header: Header, tasks: list[TaskName], device: str) -> dict[TaskName, Mome]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .ledger import Ledger
 
 ExistingFolder = click.Path(exists=True, file_okay=True, path_type=Path)
+ExistingFile = click.Path(exists=True, dir_okay=False, path_type=Path)
 OutFolder = click.Path(file_okay=False, path_type=Path)
 BiRads = click.Choice(["0", "1", "2", "3", "4", "4A", "4B", "4C", "5", "6"])
 
@@ -118,15 +119,75 @@ def analyze(
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the first study.")
 @click.option("--category", type=click.Choice(["3", "4A", "4B", "4C", "5"]), default="4A", show_default=True,
               help="BI-RADS category that the synthetic request names.")  # fmt: skip
+@click.option("--design", type=click.Choice(["plain", "clinic"]), default="plain", show_default=True,
+              help="clinic: sites, normal exams, missing sequences, faults.")  # fmt: skip
+@click.option("--labels", "table", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the labels into this CSV, too; age and category are then the labels'.")  # fmt: skip
 @speaks_plainly
-def phantom(out: Path, number: int, seed: int, category: str) -> None:
-    """Write synthetic breast MRI studies as DICOM, for trying the node."""
-    from .phantom import write_study
+def phantom(out: Path, number: int, seed: int, category: str, design: str, table: Path | None) -> None:
+    """Write synthetic breast MRI studies as DICOM, for trying the node or making a cohort."""
+    from .phantom import write_labels, write_study
 
+    studies = []
     for n in range(seed, seed + number):
-        written = write_study(out, n, category=category)
-        kind = "malignant" if written.malignant else "benign"
-        click.echo(f"{out / written.study_instance_uid}: synthetic, {kind} lesion planted, {len(written.files)} images")
+        written = write_study(out, n, category=None if table else category, design=design)
+        studies.append(written)
+        click.echo(
+            f"{out / written.study_instance_uid}: synthetic, {written.kind} planted, {len(written.files)} images"
+        )
+    if table:
+        write_labels(table, studies)
+        click.echo(f"{table}: labels of {number} synthetic studies")
+
+
+@main.command()
+@click.option("--table", type=ExistingFile, required=True,
+              help="CSV: study_instance_uid or accession_number, and what is known of each exam.")  # fmt: skip
+@click.option("--dicom", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the studies.")
+@click.option("--pacs", metavar="DESTINATION", help="Fetch the studies from this PACS of the configuration.")
+@click.option("--out", type=OutFolder, required=True, help="The cohort's folder.")
+@click.option("--weights", type=click.Path(exists=True, path_type=Path),
+              help="Prepare as for these weights, hold against their card; default: the configuration's.")  # fmt: skip
+@click.option("--preprocessing", type=click.Choice(["paper", "demonstration"]),
+              help="Prepare so, without weights and their range: for a first training.")  # fmt: skip
+@click.option("--pseudonym-key", "key", type=click.Path(dir_okay=False, path_type=Path),
+              help="Key of the pseudonyms, made if absent; default: pseudonyms/key beside the cohort.")  # fmt: skip
+@click.option("--site", default="", help="Site of the exams whose row names none.")
+@click.option("--per-hour", type=click.FloatRange(1), default=120, show_default=True,
+              help="Studies asked of the PACS in an hour, at most.")  # fmt: skip
+@click.option("--move-to", metavar="TITLE:PORT", help="Where a PACS without C-GET sends to; default: the receiver.")
+@click.pass_context
+@speaks_plainly
+def cohort(
+    context: click.Context,
+    table: Path,
+    dicom: Path | None,
+    pacs: str | None,
+    out: Path,
+    weights: Path | None,
+    preprocessing: str | None,
+    key: Path | None,
+    site: str,
+    per_hour: float,
+    move_to: str | None,
+) -> None:
+    """Make a de-identified cohort for `mome train` and `mome evaluate` from studies and a table of labels."""
+    from . import cohort as making
+
+    if (dicom is None) == (pacs is None):
+        raise click.UsageError("Name either --dicom or --pacs.")
+    if weights is not None and preprocessing is not None:
+        raise click.UsageError("Name either --weights or --preprocessing.")
+    settings, say = load_settings(context), _progress(not sys.stderr.isatty())
+    maker = making.open_maker(settings.model.name, weights or settings.model.weights, preprocessing)
+    rows = making.read_table(table, maker)
+    source = making.open_source(dicom, pacs, settings, per_hour=per_hour, move_to=move_to, say=say)
+    key = key or out.resolve().parent / "pseudonyms" / "key"
+    made = making.make(rows, source, out, settings, maker, key=key, site=site, say=say)
+    click.echo(making.in_short(made.report))
+    if made.folder is None:
+        raise NodeError("No exam gave arrays: there is no cohort.", remedy="Look at the reasons above.")
+    click.echo(f"{made.folder}: the cohort, with report.md; {made.linkage}: who is who, to be kept in the house")
 
 
 # ------------------------------------------------------------------ the service
@@ -204,7 +265,8 @@ def jobs_list(context: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([row.as_json() for row in rows], indent=1))
     else:
-        click.echo("\n".join([*overview.alarms(ledger, now), overview.table(rows)]))
+        drifting = overview.drift_alarms(ledger, settings, now)
+        click.echo("\n".join([*overview.alarms(ledger, now), *drifting, overview.table(rows)]))
 
 
 @jobs.command("show")
@@ -247,6 +309,27 @@ def jobs_retry(context: click.Context, study: str) -> None:
 def jobs_withdraw(context: click.Context, study: str, reason: str) -> None:
     """Take the results of STUDY back from every destination: a rejection note, and a page where it is not obeyed."""
     click.echo(_ledger(load_settings(context)).request_withdrawal(study, reason))
+
+
+@main.command()
+@click.option("--days", type=click.IntRange(1), help="Days until now that are compared.  [default: drift.days]")
+@click.option("--serial", metavar="NUMBER", help="Only say under which device key a scanner's serial number is listed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+@speaks_plainly
+def drift(context: click.Context, days: int | None, serial: str | None, as_json: bool) -> None:
+    """Compare every scanner with the model's cohort or its own past; exit code 1 while something left its range."""
+    from .drift import assessment, keeping, words
+
+    settings = load_settings(context)
+    ledger = _ledger(settings)
+    if serial is not None:
+        click.echo(f"device {ledger.device_key(serial.strip())}")
+        return
+    card = keeping.card_in_use(settings)
+    found = assessment.assess(ledger.observations(), card, settings.drift, datetime.now(UTC), days)
+    click.echo(json.dumps(words.as_json(found), indent=1) if as_json else words.table(found))
+    sys.exit(bool(found.warnings))
 
 
 @main.group()

@@ -103,6 +103,7 @@ class ModelCard:
     quality_limits: Mapping[str, Any]
     calibration: Mapping[str, Any] | None = None
     limits_of_use: tuple[str, ...] = ()
+    distributions: Mapping[str, Any] = field(default_factory=dict)  # of scores and measures: for the drift watch only
 
     @classmethod
     def from_json(cls, card: Mapping[str, Any]) -> ModelCard:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from .drift import keeping, words
 from .ledger import AnalysisRecord, DeliveryState, EventKind, Ledger, State, StudyRecord
 from .receive import study_assembly
 from .settings import MODEL_ERROR_FILE, Settings
@@ -48,6 +49,13 @@ def alarms(ledger: Ledger, now: datetime) -> list[str]:
         f"ALARM {event.last_at:%Y-%m-%d %H:%M} {event.peer or ''} {event.study_instance_uid or ''}: {event.words}"
         for event in reversed(raised)
     ]
+
+
+def drift_alarms(ledger: Ledger, settings: Settings, now: datetime) -> list[str]:
+    """Warnings of the drift watch that are open today."""
+    if not settings.drift.enabled:
+        return []
+    return [f"ALARM {words.alarm(*warning)}" for warning in keeping.today(ledger, settings, now).warnings]
 
 
 def table(listed: list[Row]) -> str:

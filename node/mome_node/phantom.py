@@ -6,8 +6,9 @@ and ADC, a localizer. Every object says that it is synthetic: in the patient's n
 
 from __future__ import annotations
 
+import csv
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.metadata import entry_points
@@ -35,8 +36,16 @@ class Written:
     patient_id: str
     files: tuple[Path, ...]
     malignant: bool
-    lesion_mm: tuple[float, float, float]  # centre, LPS
+    lesion_mm: tuple[float, float, float]  # centre, LPS; not numbers where the exam is a normal one
     log_odds: Mapping[str, float]  # of the exact ideal observer, by sequence and "all"
+    labels: Mapping[str, str] = field(default_factory=dict)  # columns of a table of labels, as text
+
+    @property
+    def kind(self) -> str:
+        """What was planted."""
+        if self.malignant:
+            return "malignant lesion"
+        return "no lesion" if np.isnan(self.lesion_mm[0]) else "benign lesion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +59,43 @@ class _Series:
     acquisition: int = 1
 
 
-def write_study(folder: Path, seed: int, *, malignant: bool | None = None, category: str = "4A") -> Written:
+def write_study(
+    folder: Path,
+    seed: int,
+    *,
+    malignant: bool | None = None,
+    category: str | None = "4A",
+    design: str = "plain",
+) -> Written:
     """One synthetic study below `folder`/<StudyInstanceUID>/; the same seed gives the same bytes.
 
-    `malignant`: None draws it. `category`: BI-RADS category written into the request, as a referring department would.
+    `malignant`: None draws it. `category`: BI-RADS category written into the request, as a referring department would;
+    None takes age and category from the labels that the phantom has. `design`: the kind of cohort it comes from.
     """
-    exam = _generator()(seed, malignant=malignant, fine=True)
-    study, patient = _uid("study", seed), f"SYNTHETIC-{seed:05d}"
-    base = _base(study, patient, seed, category)
+    exam = _generator()(seed, malignant=malignant, fine=True, design=design)
+    of = (seed,) if design == "plain" else (seed, design)  # other images, so another study
+    study, patient = _uid("study", *of), f"SYNTHETIC-{seed:05d}"
+    base = _base(study, patient, seed, exam.labels, category)
+    base.FrameOfReferenceUID = _uid("frame of reference", *of)
     files = []
     for series in _protocol(exam):
         place = folder / study / f"{series.number:03d}"
         place.mkdir(parents=True, exist_ok=True)
-        for image in _images(base, series, seed):
+        for image in _images(base, series, of):
             path = place / f"{image.InstanceNumber:04d}.dcm"
             dcmwrite(path, image, enforce_file_format=True)
             files.append(path)
-    lesion = exam.lesions[0]
-    x, y, z = map(float, lesion.centre)
-    return Written(study, patient, tuple(files), bool(exam.malignant), (x, y, z), dict(exam.log_odds))
+    x, y, z = map(float, exam.lesions[0].centre) if exam.lesions else (float("nan"),) * 3
+    return Written(study, patient, tuple(files), bool(exam.malignant), (x, y, z), dict(exam.log_odds), exam.labels)
+
+
+def write_labels(path: Path, studies: Iterable[Written]) -> None:
+    """The table of labels that `mome-node cohort --table` reads, one line for each study."""
+    lines = [{"patient_id": s.patient_id, "study_instance_uid": s.study_instance_uid, **s.labels} for s in studies]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(dict.fromkeys(name for line in lines for name in line)))
+        table.writeheader()
+        table.writerows(lines)
 
 
 def _generator() -> Any:
@@ -97,14 +124,10 @@ def _protocol(exam: Any) -> Iterator[_Series]:
     scout = {**t1, "ScanOptions": "", "MRAcquisitionType": "2D", "SequenceName": "*fl2d1", "RepetitionTime": 8.6}
     pre, *posts = _phases(exam.dce)
     yield _Series(1, "localizer", ("ORIGINAL", "PRIMARY", "M", "ND", "NORM"), _scout(pre), START, scout)
-    yield _Series(2, "t2_tirm_tra", ("ORIGINAL", "PRIMARY", "M", "ND", "NORM"), exam.t2, _after(60), t2)
-    for index, (b, volume) in enumerate(sorted(exam.dwi.items()), 1):
-        tags = {**diffusion, "SequenceName": f"*ep_b{b:.0f}t", "DiffusionBValue": float(b)}
-        kind = ("ORIGINAL", "PRIMARY", "DIFFUSION", "NONE", "TRACEW", "ND", "NORM")
-        yield _Series(3, "ep2d_diff_b50_400_800_tra_TRACEW", kind, volume, _after(300 + index), tags, index)
-    adc = {**diffusion, "SequenceName": "*ep_b50_800"}
-    yield _Series(4, "ep2d_diff_b50_400_800_tra_ADC", ("DERIVED", "PRIMARY", "DIFFUSION", "ADC", "ND", "NORM"),
-                  exam.adc, _after(310), adc)  # fmt: skip
+    if "t2" in exam.inputs:
+        yield _Series(2, "t2_tirm_tra", ("ORIGINAL", "PRIMARY", "M", "ND", "NORM"), exam.t2, _after(60), t2)
+    if "dwi" in exam.inputs:
+        yield from _diffusion(exam, diffusion)
     contrast = {**t1, "ContrastBolusAgent": "synthetic"}
     name = "t1_fl3d_tra_dynaVIEWS_spair_1+6"
     seconds = exam.dce.seconds
@@ -119,6 +142,17 @@ def _protocol(exam: Any) -> Iterator[_Series]:
         projection = Volume(difference.voxels.max(axis=3, keepdims=True), post.affine)
         yield _Series(number + 2, f"{name}_SUB_MIP_TRA", (*derived[:3], "SUB", "MIP", "ND"), projection, started,
                       contrast)  # fmt: skip
+
+
+def _diffusion(exam: Any, tags: Mapping[str, Any]) -> Iterator[_Series]:
+    """DWI at each b-value in one series, and the ADC map."""
+    for index, (b, volume) in enumerate(sorted(exam.dwi.items()), 1):
+        of_b = {**tags, "SequenceName": f"*ep_b{b:.0f}t", "DiffusionBValue": float(b)}
+        kind = ("ORIGINAL", "PRIMARY", "DIFFUSION", "NONE", "TRACEW", "ND", "NORM")
+        yield _Series(3, "ep2d_diff_b50_400_800_tra_TRACEW", kind, volume, _after(300 + index), of_b, index)
+    adc = {**tags, "SequenceName": "*ep_b50_800"}
+    yield _Series(4, "ep2d_diff_b50_400_800_tra_ADC", ("DERIVED", "PRIMARY", "DIFFUSION", "ADC", "ND", "NORM"),
+                  exam.adc, _after(310), adc)  # fmt: skip
 
 
 def _phases(dce: Volume) -> list[Volume]:
@@ -138,33 +172,37 @@ def _after(seconds: float) -> datetime:
 
 
 # ------------------------------------------------------------------ the objects
-def _base(study: str, patient: str, seed: int, category: str) -> Dataset:
+def _base(study: str, patient: str, seed: int, labels: Mapping[str, str], category: str | None) -> Dataset:
     """What all images of the study share."""
+    age = 54 if category else round(float(labels["age"]))
+    field_strength = float(labels["field_strength_t"])
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.SOPClassUID = MRImageStorage
     ds.PatientName, ds.PatientID = f"Synthetic^Phantom {seed}", patient
-    ds.IssuerOfPatientID, ds.PatientBirthDate, ds.PatientSex, ds.PatientAge = "mome-node", "19700101", "F", "054Y"
+    ds.IssuerOfPatientID, ds.PatientSex = "mome-node", "F"
+    ds.PatientBirthDate, ds.PatientAge = f"{START.year - age}0101", f"{age:03d}Y"
     ds.StudyInstanceUID, ds.StudyID, ds.AccessionNumber = study, str(seed), f"SYN{seed:05d}"
     ds.StudyDate, ds.StudyTime = f"{START:%Y%m%d}", f"{START:%H%M%S}"
     ds.StudyDescription, ds.ReferringPhysicianName = "MRI BREAST BILATERAL WITH CONTRAST", "Synthetic^Referrer"
     ds.Modality, ds.Manufacturer, ds.ManufacturerModelName = "MR", OWN_PHANTOM, "phantom"
-    ds.MagneticFieldStrength, ds.ImagingFrequency, ds.BodyPartExamined = 1.5, 63.6, "BREAST"
+    ds.MagneticFieldStrength, ds.BodyPartExamined = field_strength, "BREAST"
+    ds.ImagingFrequency = round(42.4 * field_strength, 1)
     ds.ImagedNucleus, ds.EchoNumbers, ds.NumberOfAverages, ds.EchoTrainLength = "1H", 1, 1, 1
     ds.Laterality = ""  # both breasts in one image: neither L nor R (PS3.3 C.7.3.1)
     ds.PatientPosition, ds.ReceiveCoilName = "HFP", "Breast coil"
-    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = _uid("frame of reference", seed), ""
+    ds.PositionReferenceIndicator = ""
     ds.ImageComments = "Synthetic phantom, no patient. Not for clinical use."
     request = Dataset()
     request.RequestedProcedureID, request.ScheduledProcedureStepID = str(seed), str(seed)
-    request.ReasonForTheRequestedProcedure = f"Synthetic request: BI-RADS {category}"
+    request.ReasonForTheRequestedProcedure = f"Synthetic request: BI-RADS {category or labels['birads']}"
     ds.RequestAttributesSequence = [request]
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
     return ds
 
 
-def _images(base: Dataset, series: _Series, seed: int) -> Iterator[Dataset]:
+def _images(base: Dataset, series: _Series, of: tuple[object, ...]) -> Iterator[Dataset]:
     """One MR image per slice of a series."""
     voxels, affine = series.volume.voxels[0], series.volume.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -173,7 +211,7 @@ def _images(base: Dataset, series: _Series, seed: int) -> Iterator[Dataset]:
     shared.update(base)
     for name, value in series.tags.items():
         setattr(shared, name, value)
-    shared.SeriesInstanceUID = _uid("series", seed, series.number)
+    shared.SeriesInstanceUID = _uid("series", *of, series.number)
     shared.SeriesNumber, shared.SeriesDescription = series.number, series.description
     shared.ProtocolName, shared.ImageType = series.description, list(series.image_type)
     shared.SeriesDate, shared.SeriesTime = f"{series.started:%Y%m%d}", f"{series.started:%H%M%S}"
@@ -189,7 +227,7 @@ def _images(base: Dataset, series: _Series, seed: int) -> Iterator[Dataset]:
         ds = Dataset()
         ds.update(shared)
         ds.InstanceNumber = (series.acquisition - 1) * number + k + 1
-        ds.SOPInstanceUID = _uid("image", seed, series.number, ds.InstanceNumber)
+        ds.SOPInstanceUID = _uid("image", *of, series.number, ds.InstanceNumber)
         ds.ImagePositionPatient = [_mm(v) for v in affine[:3, 3] + k * affine[:3, 2]]
         pixels = _stored(voxels[:, :, k])
         ds.SmallestImagePixelValue, ds.LargestImagePixelValue = int(pixels.min()), int(pixels.max())

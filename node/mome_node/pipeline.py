@@ -37,7 +37,7 @@ from .results import identity, result_set, sr_template, summary, withdrawal
 from .results.objects import Predecessor, save
 from .results.typeface import load_typeface, refuse_unknown_letters
 from .settings import AdviceMode, Settings, Variant
-from .study import OWN_PHANTOM, Instance, Study
+from .study import OWN_PHANTOM, Attributes, Instance, Study
 from .volume import Volume
 
 SOFTWARE = f"mome-node {__version__}"
@@ -334,6 +334,16 @@ def refusals(work: Path) -> list[Problem]:
 
 def load_findings(work: Path) -> Findings:
     return Findings.from_json((work / "findings.json").read_text(encoding="utf-8"))
+
+
+def acquired_by(work: Path) -> tuple[Attributes, str]:
+    """The header of the image that stands for the study, and the serial number of its scanner, else its station name.
+
+    Of the serial number only a keyed hash may be kept.
+    """
+    image = exam.first_image(_study(work), _read_json(work / "grouping.json")["study"])
+    header = _header(image)
+    return image.attributes, str(header.get("DeviceSerialNumber") or header.get("StationName") or "").strip()
 
 
 def in_short(path: Path) -> ReplacedResult | None:

@@ -192,6 +192,26 @@ class Results(Section):
     synthetic studies of the node's own generator only."""
 
 
+class Drift(Section):
+    """The drift watch: scores, image quality and refusals of each scanner against the model's cohort or the scanner's
+    own first studies. For who runs the node; never in a patient's report. docs/drift.md"""
+
+    enabled: bool = True
+    """false: nothing is recorded, compared or written."""
+    days: int = Field(default=7, ge=1)
+    """Days that are compared. A scanner with fewer than `min_studies` in them: its latest ones, of up to 4 x `days`."""
+    min_studies: int = Field(default=12, ge=5)
+    """Studies of one scanner below which nothing is said about it."""
+    baseline_studies: int = Field(default=40, ge=20)
+    """The first studies of a scanner, after each change of software or weights: what its later ones are compared with
+    where the model file holds no distribution, and always for refusals and missing sequences."""
+    quantities: tuple[str, ...] = ()
+    """What is compared: "score", "refused", "incomplete", and measures of quality by name. Empty: all."""
+    metrics_file: Path | None = None
+    """Prometheus textfile (its name ends in .prom), readable for everyone on this machine; for the textfile collector
+    of node_exporter. Default: metrics/mome_node.prom in the state folder, which only the node's account can enter."""
+
+
 class Settings(Section):
     """Everything that a site decides."""
 
@@ -211,6 +231,7 @@ class Settings(Section):
     assembly: Assembly = Assembly()
     model: Model = Model()
     results: Results = Results()
+    drift: Drift = Drift()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Settings:

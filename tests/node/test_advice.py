@@ -24,7 +24,12 @@ CARD = ModelCard(
     targets=(),
     preprocessing={},
     operating_points=(
-        {"target": "malignancy", "key": MADE, **{f: getattr(POINT, f) for f in POINT.__dataclass_fields__}},
+        {
+            "target": "malignancy",
+            "key": MADE,
+            "claim": {"supported": True, "words": "Shown: at most 2 % cancers among downgraded BI-RADS 4 exams."},
+            **{f: getattr(POINT, f) for f in POINT.__dataclass_fields__},
+        },
     ),
     evaluated_range={"vendor": {"values": ["SIEMENS"]}, "phases": {"min": 5, "max": 7}, "age": None},
     quality_limits={},
@@ -78,6 +83,26 @@ def test_an_operating_point_fits_exactly_one_way_of_making_the_score(change: dic
 def test_an_operating_point_is_of_one_target() -> None:
     """A threshold of malignancy says nothing about a score of the subtype that is made the same way."""
     assert advice.operating_point(CARD, "tnbc", MADE) is None
+
+
+def test_a_point_at_a_stated_sensitivity_advises_nobody() -> None:
+    """Such points are there to be compared with others; the one for downgrade is used wherever it stands."""
+    other = {**CARD.operating_points[0], "use": "sensitivity", "threshold": 0.9}
+    card = replace(CARD, operating_points=(other, {**CARD.operating_points[0], "use": "downgrade"}))
+    assert advice.operating_point(card, "malignancy", MADE) == POINT
+    assert advice.operating_point(replace(CARD, operating_points=(other,)), "malignancy", MADE) is None
+
+
+@pytest.mark.parametrize("claim", [None, {}, {"supported": False, "words": "Not shown: 8 exams."}, {"supported": 1}])
+def test_a_point_on_too_few_exams_advises_nobody(claim: dict[str, Any] | None) -> None:
+    """None missed of eight downgraded is no proof: up to a third of such exams may be cancers. A gate that cannot be
+    read stays closed."""
+    card = replace(CARD, operating_points=({**CARD.operating_points[0], "claim": claim},))
+    assert codes(case(card=card)) == ["CLAIM_NOT_SHOWN"]
+    if claim and "words" in claim:
+        assert advise(case(card=card)).reasons[0].text == claim["words"]
+    shown = advise(case(card=card, synthetic_demonstration=True))
+    assert (shown.value, shown.marked_demonstration) == ("CANDIDATE", True)
 
 
 def test_an_exam_outside_the_evaluated_range_gets_no_advice() -> None:
@@ -143,7 +168,7 @@ def test_all_reasons_are_named() -> None:
 
 
 def test_every_rule_has_its_reason_in_words() -> None:
-    assert len(set(advice.RULES)) == 7
+    assert len(set(advice.RULES)) == 8
     for rule in advice.RULES:
         assert rule.__doc__
 

@@ -307,6 +307,9 @@ def test_a_node_that_is_killed_in_the_middle_loses_nothing_and_delivers_once(tmp
             time.sleep(QUIET_S + 2)
             assert len(results_in(pacs, uid)) == 2
             assert len(node.ledger.analyses(uid)) == 1
+            assert [one.study_instance_uid for one in node.ledger.observations()] == [uid]
+            metrics = node.settings.state_folder / "metrics" / "mome_node.prom"
+            peers.wait_until("metrics", metrics.exists, limit_s=90)
 
 
 def reached(node: Node, study: str, stage: str) -> bool:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..cohort import CohortError
 from ..config import Sequence, Size
 from ..tasks import TaskName
 from ..weights import BACKBONE, DEMONSTRATION_WEIGHTS, MODEL, WeightsError, read_card, read_metadata
+from .phantom import shown
+
+if TYPE_CHECKING:
+    from ..probe import Probe
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+WEIGHTS = click.Path(path_type=Path)
+"""A weights file, a model folder or its archive: what `weights.load` takes."""
 
 
 def canvas(_: click.Context, __: click.Parameter, value: str | None) -> Size | None:
@@ -30,10 +40,10 @@ def canvas(_: click.Context, __: click.Parameter, value: str | None) -> Size | N
 
 @contextmanager
 def complaints() -> Iterator[None]:
-    """Bad weights end the command with a sentence and exit code 1."""
+    """Bad weights and cohorts end the command with a sentence and exit code 1."""
     try:
         yield
-    except WeightsError as error:
+    except (WeightsError, CohortError) as error:
         click.echo(str(error), err=True)
         sys.exit(1)
 
@@ -102,7 +112,7 @@ def destination(out: Path | None, file: Path, further: list[Path]) -> Path:
 
 
 @weights.command()
-@click.argument("file", type=FILE, default=DEMONSTRATION_WEIGHTS)
+@click.argument("file", type=WEIGHTS, default=DEMONSTRATION_WEIGHTS)
 def show(file: Path) -> None:
     """Print the card as JSON."""
     with complaints():
@@ -110,9 +120,9 @@ def show(file: Path) -> None:
 
 
 @weights.command()
-@click.argument("file", type=FILE, default=DEMONSTRATION_WEIGHTS)
+@click.argument("file", type=WEIGHTS, default=DEMONSTRATION_WEIGHTS)
 def verify(file: Path) -> None:
-    """Check the hash and every tensor of a weights file."""
+    """Check the hash and every tensor of a weights file, and every file of a model folder."""
     from .. import backbone
     from ..weights import load_family
 
@@ -124,5 +134,155 @@ def verify(file: Path) -> None:
         else:
             networks, _ = load_family(file)
             holds = ", ".join(networks)
+            check_bound(file, said["card"])
         click.echo(f"{said['card']['weights_sha256']}  {file}")
         click.echo(f"complete: {holds}", err=True)
+
+
+def check_bound(file: Path, card: Mapping[str, Any]) -> None:
+    """Raises WeightsError where the card speaks of an evaluation of other tensors or behind another preprocessing."""
+    from ..weights import tensors_sha256
+
+    bound = card.get("evaluations", [])
+    own = (tensors_sha256(file), card["preprocessing"]["hash"]) if bound else ()
+    for evaluation in bound:
+        if (evaluation["tensors_sha256"], evaluation["preprocessing"]) != own:
+            raise WeightsError(
+                f"{file.name} states an evaluation ({evaluation['cohort']}) that is of other weights: it says nothing "
+                "about these. Take the file anew from where it came."
+            )
+
+
+# ------------------------------------------------------------------ what a cohort brings
+@weights.command()
+@click.option("--weights", "file", type=WEIGHTS, default=DEMONSTRATION_WEIGHTS, help="Default: the shipped ones.")
+@click.option("--cohort", "folder", required=True, type=FOLDER, help="The cohort that the weights were tuned on.")
+@click.option("--quality", type=FILE, help="Table of the measures of quality; default: quality.csv in the cohort.")
+@click.option("--out", required=True, type=FILE, help="Weights file to write.")
+def distributions(file: Path, folder: Path, quality: Path | None, out: Path) -> None:
+    """Enter how scores and measures of quality are distributed, and the limits of quality that follow."""
+    from .. import card, distributions, range_of_cohort
+    from ..cohort import load
+    from ..evaluation.scoring import check_preprocessing, scored_cohort
+    from ..weights import load as load_weights
+    from ..weights import rewrite
+
+    with complaints():
+        refuse_folder(out)
+        network, header = load_weights(file)
+        cohort = load(folder)
+        check_preprocessing(header, cohort, file)
+        scores = {"+".join(part): values for part, values in scored_cohort(network, cohort).items()}
+        table = quality or folder / "quality.csv"
+        measures = distributions.read_quality(table, cohort.cases) if quality or table.exists() else {}
+        told = {"words": cohort.words, "identity": cohort.identity, "synthetic": cohort.synthetic, "n": len(cohort)}
+        groups = distributions.groups_of(cohort.cases)
+        changed = card.with_distributions(header.card, cohort=told, scores=scores, quality=measures, groups=groups)
+        if not cohort.synthetic:
+            changed["evaluated_range"] = range_of_cohort.evaluated_range(folder, cohort)
+        click.echo(f"{rewrite(file, out, changed)}  {out}")
+        kinds = f"{len(scores)} combinations, {len(measures)} measures of quality"
+        click.echo(f"distributions of {kinds} on {cohort.words}", err=True)
+
+
+@weights.command()
+@click.option("--weights", "file", required=True, type=WEIGHTS, help="The weights that were evaluated.")
+@click.option("--evaluation", required=True, type=FILE, help="What `mome evaluate --json` printed about them.")
+@click.option("--out", required=True, type=FILE, help="Weights file to write.")
+def bind(file: Path, evaluation: Path, out: Path) -> None:
+    """Enter an evaluation of these very weights into their card. No operating point comes of it: `mome freeze` does."""
+    from .. import card
+    from ..weights import read_header, rewrite, sha256, tensors_sha256
+
+    with complaints():
+        refuse_folder(out)
+        header = read_header(file)
+        report = read_evaluation(evaluation, header.card["weights_sha256"])
+        preprocessing = header.preprocessing.hash()
+        if report.get("about", {}).get("preprocessing", preprocessing) != preprocessing:
+            raise WeightsError(f"{evaluation.name} was measured behind another preprocessing than that of {file.name}.")
+        changed = card.with_evaluation(
+            header.card,
+            report,
+            digest=sha256(evaluation),
+            tensors=tensors_sha256(file),
+            preprocessing=preprocessing,
+        )
+        click.echo(f"{rewrite(file, out, changed)}  {out}")
+        click.echo(changed["status"], err=True)
+
+
+def refuse_folder(out: Path) -> None:
+    """A model folder is never changed in place."""
+    if out.suffix == ".zip":
+        raise WeightsError(f"{out.name}: a weights file is written here; `mome bundle write` makes an archive of it.")
+
+
+def read_evaluation(path: Path, weights_sha256: str) -> dict[str, Any]:
+    """A report of these weights; raises WeightsError for any other document."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        of = report["weights_sha256"]
+        complete = {"cohort", "synthetic", "n", "auroc"} <= report.keys() and "estimate" in report["auroc"]
+    except FileNotFoundError as error:
+        raise WeightsError(f"There is no evaluation at {path}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path.name} is no report of `mome evaluate --json`.") from error
+    if not complete:
+        raise WeightsError(
+            f"{path.name} lacks cohort, synthetic, n or auroc: make it anew with `mome evaluate --json`."
+        )
+    if of != weights_sha256:
+        raise WeightsError(
+            f"{path.name} is about other weights (SHA-256 {str(of)[:12]}) than these ({weights_sha256[:12]}): evaluate "
+            "these with `mome evaluate --weights`."
+        )
+    return dict(report)
+
+
+@weights.command()
+@click.option("--weights", "file", type=WEIGHTS, default=DEMONSTRATION_WEIGHTS, help="Default: the shipped ones.")
+@click.option(
+    "--cohort",
+    "folder",
+    required=True,
+    type=FOLDER,
+    help="A cohort, or the folder of `mome phantom --acquired`, which allows all normalisations.",
+)
+@click.option("--exams", type=click.IntRange(2), help="At most so many, the first ones; default: all.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def probe(file: Path, folder: Path, exams: int | None, as_json: bool) -> None:
+    """AUROC under all axis flips and normalisations: does the configured preprocessing fit these weights?"""
+    from .. import probe as probing
+    from ..cohort import load
+    from ..evaluation.scoring import check_preprocessing, from_what_is_there, scored_cohort
+    from ..weights import load as load_weights
+
+    with complaints(), tempfile.TemporaryDirectory() as scratch, shown("variants") as progress:
+        network, header = load_weights(file)
+        if (folder / "cohort.json").exists():
+            cohort = load(folder)
+            check_preprocessing(header, cohort, file)
+            variants = probing.of_cohort(cohort if exams is None else cohort.part(range(min(exams, len(cohort)))))
+        else:
+            variants = probing.of_acquired(folder, header.preprocessing, Path(scratch), exams)
+        found = probing.probe(lambda cohort: from_what_is_there(scored_cohort(network, cohort)), variants, progress)
+    click.echo(json.dumps(found.json(), indent=1) if as_json else ranking(found))
+    sys.exit(2 if found.better else 0)
+
+
+def ranking(found: Probe) -> str:
+    """The table for people."""
+    lines = [f"{found.cohort}: {found.n} exams scored, {found.malignant} malignant", ""]
+    lines += [f"{'AUROC':>6}  {'95 % interval':<14}  {'against configured':<26}  variant"]
+    for variant in found.variants:
+        area, difference = variant.auroc, variant.against_configured
+        change = f"{difference.estimate:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
+        how = [f"flipped {', '.join(variant.flipped)}"] if variant.flipped else []
+        name = "; ".join([*how, variant.normalisation])
+        mark = " <- configured" if variant.is_configured else " !" if variant in found.better else ""
+        interval = f"{area.low:.3f} to {area.high:.3f}"
+        lines.append(
+            f"{area.estimate:6.3f}  {interval:<14}  {'' if variant.is_configured else change:<26}  {name}{mark}"
+        )
+    return "\n".join([*lines, "", found.words])

@@ -12,11 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .patient import FloatArray, Lesion, Patient, describe
+from ..cohort import Case, texts
+from .design import DESIGNS, PLAIN, UNTOUCHED, Conditions, Design
+from .labels import labelled
+from .patient import FloatArray, Lesion, Patient, describe, log_odds
 from .render import Grid, Rendering, averaged, membership
 
 INJECTION_SECONDS = 30.0
 """Contrast reaches the breast this long after the start of the pre-contrast phase."""
+
+
+NO_LABELS = ("case", "patient", "study", "pixels", "status", "reason", "sequences")
+"""Columns of a case that say which exam it is, not what is known of the patient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +45,19 @@ class PhantomExam:
     malignant: bool
     lesions: tuple[Lesion, ...]
     log_odds: Mapping[str, float]  # of the best possible reader: "dce", "dwi", "t2", "all"
+    case: Case  # what is known of it beside the volumes
+    conditions: Conditions = UNTOUCHED  # what the design of its cohort did to it
 
     @property
     def inputs(self) -> dict[str, PhantomVolume]:
-        """What the model is called with."""
-        return {"dce": self.dce, "dwi": self.dwi[max(self.dwi)], "t2": self.t2}
+        """What the model is called with: without the sequences that were not acquired, which are drawn all the same."""
+        volumes = {"dce": self.dce, "dwi": self.dwi[max(self.dwi)], "t2": self.t2}
+        return {s: volume for s, volume in volumes.items() if s not in self.conditions.missing}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of its case as text, as the line of a hospital's table would hold them."""
+        return {name: text for name, text in texts(self.case).items() if name not in NO_LABELS}
 
     def lesion_share(self, affine: npt.NDArray[np.float64], shape: tuple[int, int, int]) -> FloatArray:
         """Share of lesion in each voxel of an axial grid (W, H, D) with a diagonal `affine`, 0 to 1."""
@@ -56,26 +71,35 @@ class PhantomExam:
         return share
 
 
-def exam(seed: int, *, malignant: bool | None = None, fine: bool = False, lesions: int = 1) -> PhantomExam:
+def exam(
+    seed: int, *, malignant: bool | None = None, fine: bool = False, lesions: int = 1, design: Design | str = PLAIN
+) -> PhantomExam:
     """The exam of a seed, on coarse or on acquisition-like grids; with several lesions each has its own label.
 
     Coarse: one grid of about 3.5 x 3.5 x 5 mm, 5 to 8 phases. Fine: DCE 7 phases 1.4 x 1.4 x 2.5 mm, T2 1.4 x 1.4 x
-    5 mm, DWI 2.6 x 2.6 x 5 mm at b 50, 400, 800 with its ADC map.
+    5 mm, DWI 2.6 x 2.6 x 5 mm at b 50, 400, 800 with its ADC map. The site of the design scales these.
+    `design`: also the name of one (`design.DESIGNS`).
     """
-    patient = describe(seed, malignant, lesions)
+    design = DESIGNS[design] if isinstance(design, str) else design
+    patient = describe(seed, malignant, lesions, design)
+    site = patient.conditions.site
     rng = np.random.default_rng([seed, lesions, int(fine), 1])
     seconds = _phase_seconds(rng, fine)
     centre = np.array([0.0, 15.0, 0.0]) + patient.field_of_view
-    extent = (336.0, 224.0, 145.0)
+    extent = (336.0 * site.field_of_view, 224.0 * site.field_of_view, 145.0)
     if fine:
-        dce = Rendering(patient, Grid.covering(centre, extent, (1.4, 1.4, 2.5)))
-        t2 = Rendering(patient, Grid.covering(centre, extent, (1.4, 1.4, 5.0)))
-        dwi = Rendering(patient, Grid.covering(centre, extent, (2.6, 2.6, 5.0)))
+        dce, t2, dwi = (
+            Rendering(patient, Grid.covering(centre, extent, (across * site.voxel, across * site.voxel, slices)))
+            for across, slices in ((1.4, 2.5), (1.4, 5.0), (2.6, 5.0))
+        )
     else:
         factor = rng.uniform(0.92, 1.12, 2)
-        spacing = (3.5 * factor[0], 3.5 * factor[0], 5.0 * factor[1])
+        across = 3.5 * factor[0] * site.voxel
+        spacing = (across, across, 5.0 * factor[1])
         dce = t2 = dwi = Rendering(patient, Grid.covering(centre, extent, spacing))
     minutes = (np.array(seconds[1:]) - INJECTION_SECONDS) / 60
+    if patient.conditions.broken_off:
+        minutes, seconds = minutes[:1], seconds[:2]
     weighted, adc = _diffusion(patient, dwi, (50, 400, 800) if fine else (800,), rng)
     return PhantomExam(
         seed=seed,
@@ -85,7 +109,9 @@ def exam(seed: int, *, malignant: bool | None = None, fine: bool = False, lesion
         adc=adc,
         malignant=any(lesion.malignant for lesion in patient.lesions),
         lesions=patient.lesions,
-        log_odds=_log_odds(patient.lesions),
+        log_odds=log_odds(patient.lesions, patient.conditions.missing),
+        case=labelled(patient, seed, lesions),
+        conditions=patient.conditions,
     )
 
 
@@ -119,13 +145,3 @@ def _diffusion(
     fitted = np.log(np.maximum(low, 1) / np.maximum(high, 1)) / (b_values[-1] - b_values[0]) * 1e6
     seen = low > 0.1 * np.percentile(low, 99)  # a scanner masks its map where there is no signal
     return volumes, PhantomVolume(np.where(seen, np.clip(fitted, 0, 4000), 0).astype(np.float32), affine)
-
-
-def _log_odds(lesions: tuple[Lesion, ...]) -> dict[str, float]:
-    """That any lesion is malignant; for one lesion simply its own log odds."""
-    each = [{**lesion.log_odds, "all": sum(lesion.log_odds.values())} for lesion in lesions]
-    result = {}
-    for name in ("dce", "dwi", "t2", "all"):
-        none = -sum(np.logaddexp(0, odds[name]) for odds in each)  # log probability that all are benign
-        result[name] = float(np.log(-np.expm1(none)) - none)
-    return result

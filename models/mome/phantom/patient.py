@@ -3,17 +3,21 @@
 The patient is described once in continuous patient coordinates (mm, LPS; the breasts point to -y) and then rendered
 on any axis-aligned grid, so that coarse training arrays and acquisition-like arrays of one seed show one patient.
 Whether a lesion is malignant moves four hidden attributes and nothing else; from them the best possible reader's
-log odds are exact (`PhantomExam.log_odds`). What the attributes do to the picture is in `phantom_render.py`.
+log odds are exact (`PhantomExam.log_odds`). What the attributes do to the picture is in `render.py`; what a cohort's
+design does to the exam in `design.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from .design import PLAIN, UNTOUCHED, Conditions, Design, conditions
 
 FloatArray = npt.NDArray[np.float32]
 Point = npt.NDArray[np.float64]
@@ -21,6 +25,8 @@ Point = npt.NDArray[np.float64]
 SEPARATION: Mapping[str, float] = {"kinetics": 1.10, "morphology": 0.95, "diffusion": 1.40, "t2": 1.15}
 """Distance of the means of malignant and benign lesions, in standard deviations; 0 would be chance."""
 SEEN_BY: Mapping[str, tuple[str, ...]] = {"dce": ("kinetics", "morphology"), "dwi": ("diffusion",), "t2": ("t2",)}
+CERTAIN = -20.0
+"""Log odds of an exam without a lesion, for each sequence: the best possible reader sees that there is none."""
 REGION = ((-185.0, 185.0), (-130.0, 150.0), (-100.0, 100.0))
 """Where textures are defined, mm along x, y, z."""
 THORAX_RADII = (190.0, 125.0)
@@ -29,7 +35,8 @@ THORAX_RADII = (190.0, 125.0)
 # ------------------------------------------------------------------ the patient
 @dataclass(frozen=True, slots=True)
 class Lesion:
-    """The finding that matters; `radius` mm; attributes are unit Gaussians about plus or minus half a separation."""
+    """The finding that matters; `radius` mm; attributes are unit Gaussians about plus or minus half a separation,
+    which is that of `SEPARATION` divided by the difficulty."""
 
     centre: Point  # (3,) mm, LPS
     radius: float
@@ -43,12 +50,13 @@ class Lesion:
     waves: Point  # (6, 3) wave vectors over the unit sphere: the lobes of the surface
     phases: Point  # (6,)
     s0: float
+    difficulty: float = 1.0
 
     @property
     def log_odds(self) -> Mapping[str, float]:
         """Of malignancy against benignity given what each sequence can show at best (prior one half)."""
         return {
-            sequence: sum(SEPARATION[name] * getattr(self, name) for name in names)
+            sequence: sum(SEPARATION[name] / self.difficulty * getattr(self, name) for name in names)
             for sequence, names in SEEN_BY.items()
         }
 
@@ -104,11 +112,28 @@ class Patient:
     drift: Point  # (phases, 3) mm, motion of each phase
     shift: Mapping[str, Point]  # mm, DWI and T2 against DCE
     field_of_view: Point  # (3,) mm, shift of the imaged box
+    conditions: Conditions = UNTOUCHED
 
     def chest(self, x: npt.NDArray[np.floating], y: npt.NDArray[np.floating]) -> Point:
         """Depth below the surface of the chest wall, mm; negative in front of it."""
         across, along = THORAX_RADII
         return np.asarray((1 - np.sqrt((x / across) ** 2 + ((y - self.wall - along) / along) ** 2)) * along)
+
+
+def log_odds(lesions: tuple[Lesion, ...], missing: Collection[str] = ()) -> dict[str, float]:
+    """That any lesion is malignant, by sequence and for "all" that were acquired; a missing sequence tells nothing.
+
+    For one lesion simply its own log odds, for none `CERTAIN`.
+    """
+    told = [s for s in SEEN_BY if s not in missing]
+    if not lesions:
+        return {s: CERTAIN if s in told else 0.0 for s in SEEN_BY} | {"all": CERTAIN}
+    result = {}
+    for name, sequences in (*((s, [s]) for s in SEEN_BY), ("all", told)):
+        each = [sum(lesion.log_odds[s] for s in sequences) for lesion in lesions]
+        none = -sum(np.logaddexp(0, odds) for odds in each)  # log probability that all are benign
+        result[name] = float(np.log(-np.expm1(none)) - none)
+    return result | dict.fromkeys(missing, 0.0)
 
 
 GLAND_PITCH, FINE_PITCH = 15.0, 6.0
@@ -119,8 +144,12 @@ def lattice(rng: np.random.Generator, pitch: float) -> FloatArray:
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def describe(seed: int, malignant: bool | None = None, lesions: int = 1) -> Patient:
-    """The patient of a seed. Never more draws for one kind of lesion than for the other: anatomy hides no label."""
+def describe(seed: int, malignant: bool | None = None, lesions: int = 1, design: Design = PLAIN) -> Patient:
+    """The patient of a seed. Never more draws for one kind of lesion than for the other: anatomy hides no label.
+
+    Where the design makes a normal exam the lesions are taken out again, unless `malignant` asks for a cancer.
+    """
+    held = conditions(design, seed, lesions)
     rng = np.random.default_rng([seed, lesions])
     wall = float(rng.uniform(25, 45))
     breasts = _breasts(rng, wall)
@@ -135,7 +164,9 @@ def describe(seed: int, malignant: bool | None = None, lesions: int = 1) -> Pati
         label = bool(rng.random() < 0.5)
         if malignant is not None and index == 0:
             label = malignant
-        found.append(_lesion(rng, wall, breasts, found, label, grown=1.25 if lesions > 1 else 1.0))
+        found.append(_lesion(rng, wall, breasts, found, label, 1.25 if lesions > 1 else 1.0, held.difficulty))
+    if malignant:
+        held = dataclasses.replace(held, normal=False)
     gland = {"t2": float(rng.uniform(0.35, 0.6)), "s0": float(rng.uniform(1.1, 2.4)), "adc": 1.9}
     noise = {"dce": rng.uniform(0.03, 0.09), "dwi": rng.uniform(0.03, 0.07), "t2": rng.uniform(0.03, 0.07)}
     return Patient(
@@ -148,14 +179,15 @@ def describe(seed: int, malignant: bool | None = None, lesions: int = 1) -> Pati
         heart=heart,
         blobs=tuple(blobs),
         vessels=tuple(vessels),
-        lesions=tuple(found),
+        lesions=() if held.normal else tuple(found),
         gland=gland,
-        gain={s: float(np.exp(rng.normal(0, 0.25))) for s in ("dce", "dwi", "t2")},
-        noise={s: float(v) for s, v in noise.items()},
+        gain={s: float(np.exp(rng.normal(0, 0.25))) * held.site.gain for s in ("dce", "dwi", "t2")},
+        noise={s: float(v) * held.site.noise for s, v in noise.items()},
         bias={s: rng.uniform(-0.12, 0.12, 3) for s in ("dce", "dwi", "t2")},
         drift=np.cumsum(rng.normal(0, 0.12, (12, 3)), axis=0),
         shift={s: rng.uniform(-1, 1, 3) * (3.5, 3.5, 3.0) for s in ("dwi", "t2")},
         field_of_view=rng.uniform(-4, 4, 3),
+        conditions=held,
     )
 
 
@@ -190,6 +222,7 @@ def _lesion(
     others: list[Lesion],
     malignant: bool,
     grown: float,
+    difficulty: float,
 ) -> Lesion:
     radius = float(rng.uniform(8.5, 17.0)) * (1.0 if grown == 1.0 else 0.95)
     for _ in range(200):
@@ -197,7 +230,7 @@ def _lesion(
         if all(np.linalg.norm(centre - o.centre) > radius + o.radius + 5 for o in others):
             break
     sign = 0.5 if malignant else -0.5
-    k, m, a, t = (rng.normal(sign * SEPARATION[n], 1) for n in ("kinetics", "morphology", "diffusion", "t2"))
+    k, m, a, t = (rng.normal(sign * separation / difficulty, 1) for separation in SEPARATION.values())
     axes = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     stretch = np.array([rng.uniform(1.0, 1.35), 1.0, 1.0])
     stretch /= stretch.prod() ** (1 / 3)
@@ -214,6 +247,7 @@ def _lesion(
         waves=rng.normal(0, 4.0, (6, 3)),
         phases=rng.uniform(0, 2 * np.pi, 6),
         s0=float(1.8 * np.exp(rng.normal(0, 0.1))),
+        difficulty=difficulty,
     )
 
 

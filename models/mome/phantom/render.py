@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from .patient import FINE_PITCH, GLAND_PITCH, REGION, Blob, FloatArray, Lesion, Patient, Point
 
@@ -88,6 +89,11 @@ def curve(kinetics: float, minutes: Point) -> FloatArray:
         return np.asarray((1 - np.exp(-t / tau)) * np.exp(-wash_out * (t - 1)))
 
     return np.asarray(uptake(minutes) / uptake(MINUTES).mean(), dtype=np.float32)
+
+
+def adc_of(lesion: Lesion) -> float:
+    """Apparent diffusion coefficient, 1e-3 mm2/s."""
+    return 0.5 + 1.7 * float(sigmoid(np.array(-1.3 * lesion.diffusion)))
 
 
 def membership(lesion: Lesion, grid: Grid) -> tuple[FloatArray, FloatArray]:
@@ -169,6 +175,7 @@ class Rendering:
         """(1 + N, W, H, D): pre-contrast, then the phases at `minutes` after injection; fat-suppressed T1."""
         patient = self.patient
         pre = self.mixed(0.34, 0.8, 0.75, 0.5, 0.07, 0.6) * (1 + 0.04 * self.fine)
+        self.add_bright_fat(pre, 0.85)
         for _, box, share, _ in self.lesions:
             if box:
                 pre[box] += share * (0.8 - pre[box])
@@ -202,15 +209,33 @@ class Rendering:
                     add(added, box, uptake, bright * x * y * z)
 
     def moved(self, pre: FloatArray, added: FloatArray) -> FloatArray:
-        """Phases with a little motion each: the first term of a shift of the pre-contrast image."""
+        """Phases with a little motion each: the first term of a shift of the pre-contrast image.
+
+        Marked motion moves the whole image, contrast included, from one phase on.
+        """
         slope = np.stack([np.gradient(pre, s, axis=a) for a, s in enumerate(self.grid.spacing)])
         drift = self.patient.drift[: len(added)].astype(np.float32)
-        return np.concatenate([pre[None], pre + added + np.tensordot(drift, slope, axes=1).astype(np.float32)])
+        phases = np.concatenate([pre[None], pre + added + np.tensordot(drift, slope, axes=1).astype(np.float32)])
+        motion = self.patient.conditions.motion
+        if motion is not None:
+            voxels = motion.by / self.grid.spacing
+            for phase in phases[1 + motion.from_phase :]:
+                phase[:] = ndimage.shift(phase, voxels, order=1, mode="nearest")
+        return phases
+
+    def add_bright_fat(self, image: FloatArray, signal: float) -> None:
+        """Fat that is not suppressed shines by `signal` more, in place; nothing where the suppression works."""
+        failure = self.patient.conditions.fat_failure
+        if failure is not None:
+            x, y, z = (axis - c for axis, c in zip(self.grid.axes(), failure.at, strict=True))
+            a, b, c = map(float, failure.towards)
+            image += signal * failure.strength * self.fat * sigmoid((a * x + b * y + c * z) / 10.0)
 
     def t2(self, rng: np.random.Generator) -> FloatArray:
         """(1, W, H, D), fat-suppressed."""
         gland = self.patient.gland["t2"]
         image = self.mixed(0.12, gland, 0.2, 0.2, 0.04, 0.5) * (1 + 0.1 * self.fine)
+        self.add_bright_fat(image, 0.7)
         for blob, box, share in self.small:
             if box and blob.t2 is not None:
                 image[box] += share * (blob.t2 - image[box])
@@ -223,6 +248,7 @@ class Rendering:
         """Signal without diffusion weighting and ADC (1e-3 mm2/s), each (W, H, D), before noise."""
         gland = self.patient.gland
         s0 = self.mixed(0.16, gland["s0"], 1.1, 0.5, 0.1, 1.2) * (1 + 0.08 * self.fine)
+        self.add_bright_fat(s0, 0.8)
         adc = self.mixed(0.5, gland["adc"], 1.5, 1.2, 1.0, 2.2)
         for blob, box, share in self.small:
             if box and blob.s0 is not None and blob.adc is not None:
@@ -230,7 +256,7 @@ class Rendering:
                 adc[box] += share * (blob.adc - adc[box])
         for lesion, box, share, _ in self.lesions:
             if box:
-                level = 0.5 + 1.7 * float(sigmoid(np.array(-1.3 * lesion.diffusion)))
+                level = adc_of(lesion)
                 s0[box] += share * (lesion.s0 - s0[box])
                 adc[box] += share * (level - adc[box])
         return s0, adc

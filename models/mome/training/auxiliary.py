@@ -63,17 +63,18 @@ def cells(lesions: Tensor, config: NetworkConfig, sequence: Sequence) -> Cells:
     """Lesions (B, L, 9) as in `Cohort` to targets on the token grid; a lesion counts as a Gaussian of its size."""
     grid, canvas = config.grid(sequence), config.dce_canvas
     centre, radius = lesions[..., :3], lesions[..., 3:4]
+    there = radius[..., 0] > 0  # a place without a lesion has radius 0
     share: Tensor | None = None
     for axis, n in enumerate(grid):
-        spread = radius * canvas[0] / canvas[axis] / 5**0.5
+        spread = radius.clamp_min(1e-6) * canvas[0] / canvas[axis] / 5**0.5
         if axis == 2:
             spread = spread * 0.7  # slices are thicker than pixels
-        edges = torch.linspace(0, 1, n + 1)
+        edges = torch.linspace(0, 1, n + 1, device=lesions.device)
         below = torch.special.ndtr((edges - centre[..., axis : axis + 1]) / spread)  # (B, L, n + 1)
         part = below.diff(dim=-1)
         share = part if share is None else (share[..., None] * part[:, :, None]).flatten(2)
     assert share is not None
-    share = share / share.amax(dim=-1, keepdim=True).clamp_min(1e-6)  # (B, L, N)
+    share = share / share.amax(dim=-1, keepdim=True).clamp_min(1e-6) * there[..., None]  # (B, L, N)
     best, which = share.max(dim=1)
     index = which[..., None].expand(-1, -1, lesions.shape[-1])
     owner = lesions.gather(1, index)
@@ -81,10 +82,13 @@ def cells(lesions: Tensor, config: NetworkConfig, sequence: Sequence) -> Cells:
 
 
 def cell_loss(output: Tensor, target: Cells, shown: list[int]) -> Tensor:
-    """Lesion present + malignant + attributes, the latter two in lesion cells only."""
+    """Lesion present + malignant + attributes, the latter two in lesion cells only, if there are any."""
+    output = output.float()
     weight = torch.where(target.present, POSITIVE_WEIGHT, 1.0) * target.known
     where = binary_cross_entropy_with_logits(output[..., 0], target.present.float(), weight, reduction="sum")
     here = target.present
+    if not here.any():
+        return where / weight.sum()
     what = binary_cross_entropy_with_logits(output[..., 1][here], target.malignant[here])
     like = (output[..., 2:][here][:, shown] - target.attributes[here][:, shown]).square().mean()
     return where / weight.sum() + what + like

@@ -45,11 +45,20 @@ def advise(case: Case) -> Advice:
 
 
 def operating_point(card: ModelCard, target: str, made: Mapping[str, Any]) -> OperatingPoint | None:
-    """The operating point frozen for this target and exactly this way of making the score; None otherwise, never the
-    nearest one."""
+    """The operating point frozen for downgrade, for this target and exactly this way of making the score; None
+    otherwise, never the nearest one."""
+    point = _frozen(card, target, made)
+    if point is None:
+        return None
+    return OperatingPoint(**{name: point[name] for name in OperatingPoint.__dataclass_fields__})
+
+
+def _frozen(card: ModelCard, target: str, made: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The card's own entry; points at stated sensitivities are for comparison and advise nobody."""
+    key = {**made, "sequences": list(made["sequences"])}
     for point in card.operating_points:
-        if point["target"] == target and point["key"] == {**made, "sequences": list(made["sequences"])}:
-            return OperatingPoint(**{name: point[name] for name in OperatingPoint.__dataclass_fields__})
+        if point.get("use", "downgrade") == "downgrade" and point["target"] == target and point["key"] == key:
+            return point
     return None
 
 
@@ -75,6 +84,19 @@ def no_operating_point(case: Case) -> list[Reason]:
         return []
     sequences = " + ".join(name.upper() for name in case.score.made["sequences"])
     return [Reason("NO_OPERATING_POINT", f"The weights hold no operating point for a score made from {sequences}.")]
+
+
+def claim_not_shown(case: Case) -> list[Reason]:
+    """The operating point rests on too few exams to claim that few of the downgraded are cancers, or does not say."""
+    point = _frozen(case.card, case.score.target, case.score.made)
+    if point is None or case.synthetic_demonstration:
+        return []
+    claim = point.get("claim")
+    if not isinstance(claim, Mapping):
+        return [Reason("CLAIM_NOT_SHOWN", "The operating point does not say on how many downgraded exams it rests.")]
+    return (
+        [] if claim.get("supported") is True else [Reason("CLAIM_NOT_SHOWN", str(claim.get("words") or "Not shown."))]
+    )
 
 
 def outside_evaluated_range(case: Case) -> list[Reason]:
@@ -121,6 +143,7 @@ RULES: tuple[Callable[[Case], list[Reason]], ...] = (
     problem_found,
     not_evaluated_on_patients,
     no_operating_point,
+    claim_not_shown,
     outside_evaluated_range,
     category_unknown,
     category_not_4,

@@ -10,6 +10,7 @@ from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
 from ..analysis import headers
 from ..analysis.inference import ComputeChild
+from ..drift import keeping
 from ..errors import ComputeError
 from ..ledger import DeliveryState
 from ..receive import study_assembly
@@ -22,6 +23,7 @@ from .withdrawals import withdraw
 log = logging.getLogger(__name__)
 
 STUDIES_AT_ONCE, DELIVERIES_AT_ONCE = 2, 16  # deliveries: for each destination, so that one that is down holds no other
+DRIFT_EVERY_S = 60.0  # as often as monitoring reads metrics
 
 
 def orchestrate(settings: Settings, stop: threading.Event) -> None:
@@ -36,6 +38,8 @@ def orchestrate(settings: Settings, stop: threading.Event) -> None:
     DBOS.register_queue(COMPUTE, worker_concurrency=1, polling_interval_sec=LOOK_EVERY_S)
     log.info("orchestrator is up")
     threading.Thread(target=_read_ahead, args=(process, stop), name="read-ahead", daemon=True).start()
+    if settings.drift.enabled:
+        threading.Thread(target=_watch_drift, args=(process, stop), name="drift-watch", daemon=True).start()
     while not stop.wait(LOOK_EVERY_S):
         if process.model_file.exists():  # without a model studies wait, and results that are made are delivered
             _enqueue_complete_studies(process)
@@ -75,6 +79,20 @@ def _read_ahead(process: Process, stop: threading.Event) -> None:
                 except OSError as error:  # the study's own job reads them then
                     log.warning("study %s: headers are not read ahead: %s", uid, error.strerror)
         read = waiting
+
+
+# ------------------------------------------------------------------ the drift watch
+def _watch_drift(process: Process, stop: threading.Event) -> None:
+    """Write metrics and digests. Nothing that fails here may hold up a study."""
+    while True:
+        if process.model_file.exists():  # its card holds the reference
+            try:
+                keeping.write(process.ledger, process.settings, datetime.now(UTC))
+            except Exception as error:
+                reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+                log.error("drift watch: nothing is written (%s); check drift.metrics_file and the disk", reason)
+        if stop.wait(DRIFT_EVERY_S):
+            return
 
 
 # ------------------------------------------------------------------ the outbox

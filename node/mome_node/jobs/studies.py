@@ -13,6 +13,7 @@ from dbos import DBOS, SetWorkflowID
 
 from .. import pipeline
 from ..analysis import headers
+from ..drift import keeping
 from ..errors import ComputeError, NodeError
 from ..findings import Findings, Problem, ReplacedResult
 from ..ledger import (
@@ -270,6 +271,7 @@ def _open_deliveries(job: str, analysis: str) -> None:
     words = "; ".join(f"{problem.code}: {problem.message}" for problem in findings.reasons)
     facts = {"score": findings.score.score if findings.score else None, "weights": findings.model.weights_sha256}
     ledger.set_outcome(analysis, Outcome(findings.status), facts, words)
+    _observe(analysis, findings, work)
     written = sorted((work / "results").glob("*/*.dcm"))
     for path in written:
         ledger.record_result(result_record(path, analysis))
@@ -284,6 +286,16 @@ def _open_deliveries(job: str, analysis: str) -> None:
         held = _better_stands(analysis, findings, destination) or _too_many_failures(analysis, findings, destination)
         ledger.open_delivery(analysis, destination.name, held=held)
     (work / "volumes.npz").unlink(missing_ok=True)  # large; a retry makes it again from the spool
+
+
+def _observe(analysis: str, findings: Findings, work: Path) -> None:
+    """Keep for the drift watch what the current result of the study shows of its scanner."""
+    ledger, settings = process().ledger, process().settings
+    if not settings.drift.enabled:
+        return
+    header, serial = pipeline.acquired_by(work)
+    scanner = keeping.scanner(header, ledger.device_key(serial))
+    ledger.record_observation(keeping.observation(analysis, findings, scanner, settings.model, datetime.now(UTC)))
 
 
 def _standing(analysis: str) -> list[tuple[AnalysisRecord, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .analyses import analysis_id
 from .deliveries import TAKEN_BACK, Deliveries
+from .observations import Observations
 from .reception import Reception
 from .records import (
     PERHAPS,
@@ -19,17 +20,19 @@ from .records import (
     EventKind,
     EventRecord,
     InstanceRecord,
+    Observation,
     OpenAssociation,
     Outcome,
     Receipt,
     ResultRecord,
+    Scanner,
     StageRecord,
     State,
     StudyRecord,
 )
 
 
-class Ledger(Reception, Deliveries):
+class Ledger(Reception, Deliveries, Observations):
     """The open ledger: `Ledger(state_folder / "ledger.sqlite")`."""
 
 
@@ -45,10 +48,12 @@ __all__ = [
     "EventRecord",
     "InstanceRecord",
     "Ledger",
+    "Observation",
     "OpenAssociation",
     "Outcome",
     "Receipt",
     "ResultRecord",
+    "Scanner",
     "StageRecord",
     "State",
     "StudyRecord",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -222,6 +223,46 @@ class DeliveredObject:
     status: int  # of the C-STORE response; PERHAPS while there is none
     words: str  # a warning of the destination
     delivered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Scanner:
+    """The machine that acquired a study, as a physicist names it; nothing of a patient."""
+
+    manufacturer: str  # as the header spells it; empty where it is silent
+    model: str  # ManufacturerModelName
+    field_strength_t: float | None
+    device: str  # eight characters of a keyed hash of the serial number, else of the station name; empty where neither
+
+    def __str__(self) -> str:
+        field = f"{self.field_strength_t:g} T" if self.field_strength_t else ""
+        named = " ".join(filter(None, [self.manufacturer, self.model, field])) or "unknown scanner"
+        return f"{named}, device {self.device}" if self.device else named
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the drift watch keeps of the current result of a study: one for each study, nothing of the patient."""
+
+    study_instance_uid: str
+    generation: str
+    analysis_id: str
+    received_at: datetime  # the first object of the study: a study that is analysed again stays in its week
+    model: str
+    weights_sha256: str
+    software: str
+    making: str  # augmentation and numeric type of the score
+    scanner: Scanner
+    outcome: Outcome
+    codes: tuple[str, ...]  # why it was not analysed, as in `findings.PROBLEM_CODES`
+    sequences: str  # that the score is of: "dce+dwi+t2"; empty where there is none
+    target: str  # of the score that results are about
+    scores: Mapping[str, float]  # target -> score
+    measures: Mapping[str, float]  # of quality, those of the model among them
+
+    @property
+    def score(self) -> float | None:
+        return self.scores.get(self.target)
 
 
 @dataclass(frozen=True, slots=True)

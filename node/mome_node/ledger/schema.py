@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -178,6 +179,29 @@ delivered_objects = Table(
     Column("delivered_at", UtcTime, nullable=False),
 )
 
+observations = Table(
+    "observations",
+    metadata,
+    Column("study_instance_uid", Uid, ForeignKey("studies.study_instance_uid"), primary_key=True),
+    Column("generation", String(64), nullable=False),
+    Column("analysis_id", Text, ForeignKey("analyses.id"), nullable=False),
+    Column("received_at", UtcTime, nullable=False, index=True),
+    Column("model", Text, nullable=False),
+    Column("weights_sha256", String(64), nullable=False),
+    Column("software", Text, nullable=False),
+    Column("making", Text, nullable=False),
+    Column("manufacturer", Text, nullable=False),
+    Column("scanner_model", Text, nullable=False),
+    Column("field_strength_t", Float),
+    Column("device", String(8), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("codes", Text, nullable=False),
+    Column("sequences", String(64), nullable=False),
+    Column("target", Text, nullable=False),
+    Column("scores", Text, nullable=False),
+    Column("measures", Text, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,
@@ -232,7 +256,12 @@ def _withdrawals(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create, _withdrawals)
+def _drift_watch(connection: Connection) -> None:
+    """What the drift watch keeps of each study. Empty at first: older analyses have not kept their measures."""
+    observations.create(connection, checkfirst=True)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create, _withdrawals, _drift_watch)
 """Step n makes version n+1 of version n. Released steps are never edited; a change of the tables adds one."""
 
 
