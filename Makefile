@@ -44,9 +44,9 @@ bench-study: .venv/run
 bench-grouping: .venv/dev
 	$(BIN)/python -m tests.bench_grouping
 
-# Train the demonstration weights again (about 45 minutes on 2 cores).
+# Train the demonstration network again (about 35 minutes on 2 cores, and 5 for its synthetic exams); killed, it goes on.
 train: .venv/run
-	$(BIN)/mome train --out models/mome/weights/demonstration.safetensors
+	$(BIN)/mome train --config demonstration --out build/demonstration --threads 2
 
 # The slow judge: PixelMed's validator over one of every object that the node can write, and over the results of a
 # synthetic study that went through the pipeline (Debian: libpixelmed-java and a Java runtime; about 20 minutes).

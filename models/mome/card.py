@@ -151,8 +151,8 @@ def backbone_card(origin: Mapping[str, str]) -> dict[str, Any]:
 def limits_from(quality: Mapping[str, npt.ArrayLike]) -> dict[str, dict[str, float]]:
     """Limits of quality a little beyond what a cohort shows; `quality`: values (N,) of each measure.
 
-    A limit lies beyond the 1st or 99th percentile by half of that one's distance from the median, and by a tenth of the
-    median at least. The phases are those of the cohort, none beyond. `CONTRAST_LIMITS` stay as they are: they tell a
+    A limit lies beyond the 1st or 99th percentile as far as that one lies from the median, and by a tenth of the median
+    at least. The phases are those of the cohort, none beyond. `CONTRAST_LIMITS` stay as they are: they tell a
     dynamic from none, which no cohort of good exams can show.
     """
     limits: dict[str, dict[str, float]] = {name: dict(limit) for name, limit in CONTRAST_LIMITS.items()}
@@ -166,7 +166,7 @@ def limits_from(quality: Mapping[str, npt.ArrayLike]) -> dict[str, dict[str, flo
         elif name in SUSPECT:
             low, middle, high = np.percentile(known, (1, 50, 99))
             least = 0.1 * abs(middle)
-            both = {"low": low - max((middle - low) / 2, least), "high": high + max((high - middle) / 2, least)}
+            both = {"low": max(0.0, low - max(middle - low, least)), "high": high + max(high - middle, least)}
             limits[name] = {s: float(f"{v:.3g}") for s, v in both.items() if SUSPECT[name] in (s, "both")}
     return limits
 
@@ -178,9 +178,10 @@ def with_distributions(
     scores: Mapping[str, Values],
     quality: Mapping[str, Values],
     groups: Groups,
+    limits: bool = True,
 ) -> dict[str, Any]:
-    """The card with how scores (by combination, "dce+dwi") and measures of quality were distributed, and, where there
-    are measures, with the limits that follow from them.
+    """The card with how scores (by combination, "dce+dwi") and measures of quality were distributed, and, with `limits`
+    and where there are measures, with the limits that follow from them.
 
     All values (N,), NaN where an exam has none. `cohort`: {"words", "identity", "synthetic", "n"}. `groups` as
     `distributions.groups_of` gives them.
@@ -190,8 +191,8 @@ def with_distributions(
         "score": told_of(scores, groups),
         "quality": told_of(quality, groups),
     }
-    limits = {**card.get("quality_limits", {}), **limits_from(quality)} if quality else card.get("quality_limits", {})
-    return {**card, "distributions": told, "quality_limits": limits}
+    follow = limits_from(quality) if quality and limits else {}
+    return {**card, "distributions": told, "quality_limits": {**card.get("quality_limits", {}), **follow}}
 
 
 def told_of(measures: Mapping[str, Values], groups: Groups) -> dict[str, Any]:

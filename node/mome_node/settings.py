@@ -161,7 +161,8 @@ class Model(Section):
     name: str = "mome"
     """Entry point of the group mome_node.models."""
     weights: Path | None = None
-    """Weights file (safetensors). Default: the demonstration weights that ship with the software."""
+    """Weights file (safetensors), or model folder (`mome bundle`), of which no file may have been altered. Default: the
+    demonstration weights that ship with the software."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs; auto takes a GPU where there is one."""
     augmentation: str = "none"
@@ -210,6 +211,12 @@ class Drift(Section):
     metrics_file: Path | None = None
     """Prometheus textfile (its name ends in .prom), readable for everyone on this machine; for the textfile collector
     of node_exporter. Default: metrics/mome_node.prom in the state folder, which only the node's account can enter."""
+
+    @model_validator(mode="after")
+    def _collector_reads_it(self) -> Drift:
+        if self.metrics_file is not None and self.metrics_file.suffix != ".prom":
+            raise ValueError(f"metrics_file {self.metrics_file.name} must end in .prom: the collector reads no other")
+        return self
 
 
 class Settings(Section):

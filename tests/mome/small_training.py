@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,11 @@ def small_configuration(**changes: Any) -> Configuration:
         "selection": {"keep": "last"},
     }
     return Configuration.model_validate(said | changes)
+
+
+def command(arguments: list[str], environment: dict[str, str]) -> None:
+    """`mome` with these arguments; what a process of a test does."""
+    from mome.commands.main import main
+
+    os.environ.update(environment)
+    main(arguments)

@@ -263,8 +263,13 @@ def test_a_changed_card_is_still_of_that_training(made: Path, tmp_path: Path) ->
     shutil.copy(made / "seen.csv", training / "seen.csv")
     shutil.copy(made / "models" / "model.safetensors", training / "weights.safetensors")
     rewrite(made, tmp_path / "frozen.safetensors", {**read_card(made), "version": "2"})
+    tuning = [separation.Exam("tuning", "a" * 16, "b" * 16, "c" * 16)]
+    separation.write(tmp_path / "frozen.seen.csv", tuning)
     bundle.write(tmp_path / "out", tmp_path / "frozen.safetensors", training=training)
     assert read_card(tmp_path / "out")["version"] == "2"
+    seen = separation.read(tmp_path / "out" / "seen.csv")
+    assert {exam.kind for exam in seen} == {"training", "tuning"}, "of both steps, together"
+    assert len(seen) == len(separation.read(made / "seen.csv")) + 1
 
 
 def test_a_model_folder_is_never_changed(made: Path) -> None:

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from mome.coalitions import auroc
+from mome.cohort import Cohort
+from mome.evaluation.scoring import answered, scored_cohort
 from mome.explanation import Attribution, integrated_gradients
 from mome.model import NOTHING_SHOWN, Finding, MomeModel, load
 from mome.network import Mome

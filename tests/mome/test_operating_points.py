@@ -95,6 +95,16 @@ def test_a_point_carries_the_claim_that_its_counts_support() -> None:
     assert not few["claim"]["supported"] and few["claim"]["words"].startswith("Not shown")
 
 
+def test_of_synthetic_exams_every_sentence_says_so() -> None:
+    """A claim about phantoms must not be read as one about patients."""
+    point = frozen(cohort="600 synthetic exams")[0]
+    assert "downgraded synthetic BI-RADS 4 exams" in point["claim"]["words"]
+    point, cases, malignant, score = papers_cohort()
+    report = report_point(point, cases, malignant, score, synthetic=True)
+    assert report["words"].startswith("8 of 109 benign synthetic BI-RADS 4 exams")
+    assert "synthetic" in report["claim"]["words"]
+
+
 def test_exams_outside_the_range_or_without_the_sequences_choose_no_threshold() -> None:
     """The node would advise on neither: a withheld cancer with a low score must not lower the threshold."""
     cases, malignant, scores = exams()

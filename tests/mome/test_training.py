@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
+import multiprocessing
+import socket
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,8 @@ from mome.training.configuration import Configuration, ConfigurationError
 from mome.training.run import TrainingError, run
 from mome.training.train import train
 
-from .small_training import STAGE, small_cohort, small_configuration
+from .small_training import STAGE, command, small_cohort, small_configuration
 
-COMMAND = Path(sys.executable).with_name("mome")
 TWO_STAGES = """
 stored = "float32"
 [network]
@@ -83,56 +82,69 @@ def cohorts(folder: Path) -> dict[str, Cohort]:
     )
 
 
-def begun(folder: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    """`mome train` in a process of its own, which writes its state after every step."""
-    command = [COMMAND, "train", "--config", folder / "two-stages.toml", "--out", out, "--threads", "1", *options]
-    return subprocess.Popen(
-        [str(word) for word in command], text=True, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["mome.training.train", "mome.training.curves", "torch.distributed"])
 
 
-def killed_after(process: subprocess.Popen[str], state: Path, changes: int) -> None:
+def begun(config: Path, out: Path, *options: str, **environment: str) -> BaseProcess:
+    """`mome train` in a process of its own, with one thread."""
+    arguments = ["train", "--config", config, "--out", out, "--threads", "1", "--device", "cpu", *options]
+    process = PROCESSES.Process(target=command, args=([str(word) for word in arguments], environment))
+    process.start()
+    return process
+
+
+def ended(*processes: BaseProcess) -> None:
+    for process in processes:
+        process.join(240)
+        assert process.exitcode == 0
+
+
+def killed_after(process: BaseProcess, state: Path, changes: int) -> None:
     """SIGKILL once the state was written so many times more."""
-    seen, before = 0, state.stat().st_ino if state.exists() else 0
+    seen, before = 0, state.stat().st_mtime_ns if state.exists() else 0
     while seen < changes:
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        now = state.stat().st_ino if state.exists() else before
+        assert process.is_alive(), "it ended before it was killed"
+        now = state.stat().st_mtime_ns if state.exists() else before
         seen, before = seen + (now != before), now
-        time.sleep(0.005)
+        time.sleep(0.002)
     process.kill()
-    process.wait()
+    process.join()
 
 
 def test_killed_twice_and_resumed_it_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
     """A training of days must survive a reboot, and nobody may be able to tell from the weights that there was one."""
-    whole = begun(folder, tmp_path / "whole")
-    out = tmp_path / "killed"
-    killed_after(begun(folder, out, "--save-every", "0"), out / "state.safetensors", 4)
-    killed_after(begun(folder, out, "--save-every", "0", "--resume"), out / "state.safetensors", 8)
+    config, out = folder / "two-stages.toml", tmp_path / "killed"
+    whole = begun(config, tmp_path / "whole")
+    killed_after(begun(config, out, "--save-every", "0"), out / "state.safetensors", 4)
+    killed_after(begun(config, out, "--save-every", "0", "--resume"), out / "state.safetensors", 8)
     assert not (out / "weights.safetensors").exists()
-    last = begun(folder, out)
-    assert (whole.wait(240), last.wait(240)) == (0, 0), last.stderr and last.stderr.read()
+    ended(whole, begun(config, out))
     one, other = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "killed"))
     assert hashlib.sha256(one).hexdigest() == hashlib.sha256(other).hexdigest()
     curves = [(tmp_path / name / "curves.csv").read_text().splitlines() for name in ("whole", "killed")]
     assert [line.split(",")[:3] for line in curves[0]] == [line.split(",")[:3] for line in curves[1]]
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return int(found.getsockname()[1])
+
+
 def test_two_processes_learn_what_one_learns(folder: Path, tmp_path: Path) -> None:
-    """Under torchrun each process computes half of every batch; the gradient is that of the whole.
+    """Under torchrun (which sets these variables) each process computes half of every batch; the gradient is that of
+    the whole.
 
     Biases of the keys are left out: they change no attention, their gradient is nothing but rounding.
     """
     text = (folder / "two-stages.toml").read_text().split("[[stages]]")[0]
     stage = '[[stages]]\nname = "s"\nsteps = 4\nbatch = 4\naccumulate = 2\nrate = 1e-3\n[selection]\nkeep = "last"\n'
-    (folder / "one-stage.toml").write_text(text + stage)
-    arguments = ["train", "--config", str(folder / "one-stage.toml"), "--threads", "1", "--device", "cpu", "--out"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    two = subprocess.Popen(
-        [*torchrun, COMMAND, *arguments, tmp_path / "two"], env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    subprocess.run([COMMAND, *arguments, tmp_path / "one"], check=True)
-    assert two.wait(240) == 0
+    config = folder / "one-stage.toml"
+    config.write_text(text + stage)
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
+    two = [begun(config, tmp_path / "two", RANK=rank, LOCAL_RANK=rank, **group) for rank in "01"]
+    ended(begun(config, tmp_path / "one"), *two)
     one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     assert {name for name in one if (one[name] - other[name]).abs().max() > 1e-5 and ".k_proj." not in name} == set()
 

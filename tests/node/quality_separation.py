@@ -1,22 +1,29 @@
 """How well the measures of quality part good exams from spoilt ones, on synthetic training phantoms, as a table.
 
     python -m tests.node.quality_separation [EXAMS] [--fine]
+    python -m tests.node.quality_separation --cohort DIR > quality.csv
 
 Per measure: smallest, median and largest value. The limits of the demonstration's card are set from it.
+With a synthetic cohort: the measures of its exams as they are, as `mome-node cohort` writes them beside a hospital's;
+for `mome weights distributions --quality`.
 """
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
+from mome.cohort import load
 from mome.config import PreprocessingConfig
 from mome.phantom import exam
 from mome.phantom.cohorts import SEEDS
+from mome.phantom.design import DESIGNS, PLAIN, Design
 from mome.phantom.patient import describe
 from mome.phantom.render import UNITS, Grid, Rendering
 from mome.preprocessing import prepare
@@ -67,7 +74,29 @@ def fat_of(dce: Volume, seed: int) -> tuple[FloatArray, FloatArray]:
     return Rendering(person, grid).fat * UNITS * person.gain["dce"], left.astype(np.float32)
 
 
+def measured(seed: int, fine: bool = False, design: Design = PLAIN) -> dict[str, float]:
+    """The node's and the model's measures of an exam as it is."""
+    made = exam(seed, fine=fine, design=design)
+    of_model = prepare(made.inputs, PreprocessingConfig()).measures
+    return quality.measure(Volume(made.dce.voxels, made.dce.affine, made.dce.seconds)) | dict(of_model)
+
+
+def of_cohort(folder: Path) -> None:
+    """The table of a synthetic cohort."""
+    cohort = load(folder)
+    origin = cohort.origin
+    design = DESIGNS[origin["design"]["name"]] if "design" in origin else PLAIN
+    table = csv.DictWriter(sys.stdout, ["case", *quality.MEASURES], extrasaction="ignore")
+    table.writeheader()
+    for case in cohort.cases:
+        measures = measured(int(case.case.rsplit("-", 1)[1]), origin.get("fine", False), design)
+        table.writerow({"case": case.case, **{name: f"{value:.5g}" for name, value in measures.items()}})
+
+
 def main() -> None:
+    if "--cohort" in sys.argv:
+        of_cohort(Path(sys.argv[sys.argv.index("--cohort") + 1]))
+        return
     count = next((int(a) for a in sys.argv[1:] if a.isdigit()), 60)
     found: dict[str, list[dict[str, float]]] = {}
     for seed in range(SEEDS["train"], SEEDS["train"] + count):

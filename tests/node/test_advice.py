@@ -105,6 +105,12 @@ def test_a_point_on_too_few_exams_advises_nobody(claim: dict[str, Any] | None) -
     assert (shown.value, shown.marked_demonstration) == ("CANDIDATE", True)
 
 
+def test_a_point_fixed_on_synthetic_exams_advises_nobody() -> None:
+    """Whatever its claim: it is about such exams. Weights evaluated on patients may still hold such a point."""
+    card = replace(CARD, operating_points=({**CARD.operating_points[0], "cohort": "900 synthetic exams"},))
+    assert codes(case(card=card)) == ["CLAIM_NOT_SHOWN"]
+
+
 def test_an_exam_outside_the_evaluated_range_gets_no_advice() -> None:
     """Every fact that lies outside is named; a fact that is unknown lies outside; an unset range allows everything."""
     assert codes(case(exam={"vendor": "ACME", "phases": 3})) == ["OUTSIDE_EVALUATED_RANGE"] * 2

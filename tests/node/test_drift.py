@@ -127,6 +127,20 @@ def test_without_a_reference_a_scanner_is_compared_with_its_own_first_studies() 
     assert "in its first studies" in words.table(found)
 
 
+def test_first_studies_are_not_compared_with_themselves() -> None:
+    """A busy first week: forty studies are the baseline, and of the few after them nothing is said yet."""
+    found = assess(hospital(3, 7, a_week=47), None, Drift(), after_weeks(1))
+    assert [len(report.observations) > 40 for report in found.scanners] == [True, True]
+    assert [report.compared for report in found.scanners] == [(), ()]
+
+
+def test_a_name_is_not_compared_as_an_amount() -> None:
+    """`motion_phase` says which phase moved most."""
+    numbered = [replace(one, measures={**one.measures, "motion_phase": 3.0}) for one in hospital(3, 56)]
+    found = assess(numbered, CARD, Drift(), after_weeks(8))
+    assert "motion_phase" not in {one.quantity for report in found.scanners for one in report.compared}
+
+
 def test_distributions_of_other_weights_are_no_reference() -> None:
     other = replace(CARD, weights_sha256="00" * 32)
     found = assess(hospital(3, 56), other, Drift(), after_weeks(8))

@@ -296,6 +296,11 @@ def test_metrics_can_go_where_the_collector_reads(drifting: Ledger, settings: Se
     assert (settings.state_folder / "metrics" / "mome_node.prom").read_text() == place.read_text()
 
 
+def test_a_name_that_no_collector_reads_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"must end in \.prom"):
+        Drift(metrics_file=Path("/var/lib/node_exporter/mome.txt"))
+
+
 def test_an_open_warning_stands_above_the_list_of_studies(drifting: Ledger, settings: Settings) -> None:
     """Until the scanner is back in its range; the same all day, whenever somebody looks."""
     morning, evening = (BEGIN + timedelta(days=35, hours=hour) for hour in (1, 23))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,16 +91,49 @@ def test_a_computation_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 
 def test_altered_weights_are_refused_with_what_to_do(tmp_path: Path) -> None:
     """One bit of difference: another model, which nobody evaluated."""
-    from mome.weights import DEMONSTRATION_WEIGHTS
+    from mome.weights import DEMONSTRATION_WEIGHTS, weights_file
 
-    altered = tmp_path / DEMONSTRATION_WEIGHTS.name
-    raw = bytearray(DEMONSTRATION_WEIGHTS.read_bytes())
+    raw = bytearray(weights_file(DEMONSTRATION_WEIGHTS).read_bytes())
+    altered = tmp_path / "altered.safetensors"
+    altered.with_name(altered.name + ".sha256").write_text(f"{hashlib.sha256(raw).hexdigest()}  {altered.name}\n")
     raw[-1] ^= 1
     altered.write_bytes(raw)
-    note = DEMONSTRATION_WEIGHTS.with_name(altered.name + ".sha256")
-    (tmp_path / note.name).write_bytes(note.read_bytes())
     with ComputeChild(Model(weights=altered)) as compute, pytest.raises(ComputeError, match="altered"):
         assert compute.model
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mome import bundle
+    from mome.weights import DEMONSTRATION_WEIGHTS
+
+    folder = tmp_path_factory.mktemp("model") / "folder"
+    bundle.write(folder, DEMONSTRATION_WEIGHTS)
+    return folder
+
+
+def test_a_model_folder_gives_the_results_of_its_weights(child: ComputeChild, model_folder: Path) -> None:
+    """Results are identified by the hash of the weights: the same ones in a folder make the same objects."""
+    with ComputeChild(Model(weights=model_folder, threads=1)) as compute:
+        assert compute.model == child.model
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("docs/README.md", "changed: docs/README.md"),
+        ("models/more.safetensors", "added: models/more.safetensors"),
+    ],
+)
+def test_an_altered_model_folder_is_refused_with_the_file_named(
+    model_folder: Path, tmp_path: Path, name: str, said: str
+) -> None:
+    """Also where the weights are untouched: what a person reads there must be what their maker wrote."""
+    folder = shutil.copytree(model_folder, tmp_path / "folder")
+    (folder / name).write_text("altered")
+    with ComputeChild(Model(weights=folder)) as compute, pytest.raises(ComputeError, match=said) as refused:
+        assert compute.model
+    assert refused.value.remedy == "Check model.weights, then try again."
 
 
 def test_volumes_survive_the_work_folder(tmp_path: Path) -> None:

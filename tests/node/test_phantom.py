@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections import Counter
 from pathlib import Path
@@ -10,8 +11,10 @@ import numpy as np
 import pydicom
 import pytest
 
+from mome.phantom import Design
+from mome_node import phantom
 from mome_node.analysis import headers, series_grouping, volumes
-from mome_node.phantom import Written, write_study
+from mome_node.phantom import Written, write_labels, write_study
 from mome_node.study import OWN_PHANTOM
 from tests.judges import dciodvfy
 
@@ -84,3 +87,46 @@ def test_the_request_names_the_category(written: Written) -> None:
     """As a referring department would; the advice reads it there."""
     ds = pydicom.dcmread(written.files[0], stop_before_pixels=True)
     assert "BI-RADS 4B" in ds.RequestAttributesSequence[0].ReasonForTheRequestedProcedure
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The patient of `written` in a cohort of another design, with the age and category of the labels."""
+    return write_study(tmp_path_factory.mktemp("labelled"), 21, malignant=True, category=None, design="clinic")
+
+
+def test_a_table_of_labels_belongs_to_the_studies(labelled: Written, tmp_path: Path) -> None:
+    """`mome-node cohort --table` reads it: keys first, then the labels; header and request say what the labels say."""
+    write_labels(tmp_path / "labels.csv", [labelled])
+    with (tmp_path / "labels.csv").open(newline="") as file:
+        (line,) = csv.DictReader(file)
+    ds = pydicom.dcmread(labelled.files[0], stop_before_pixels=True)
+    assert (line["patient_id"], line["study_instance_uid"]) == (ds.PatientID, ds.StudyInstanceUID)
+    assert int(ds.PatientAge[:3]) == float(line["age"])
+    assert int(ds.PatientBirthDate[:4]) == 2024 - float(line["age"])
+    assert float(line["field_strength_t"]) == ds.MagneticFieldStrength
+    assert line["vendor"] == ds.Manufacturer
+    assert f"BI-RADS {line['birads']}" in ds.RequestAttributesSequence[0].ReasonForTheRequestedProcedure
+    assert line["malignant"] == "1"
+
+
+def test_another_design_is_another_study(written: Written, labelled: Written) -> None:
+    """Other images under the same UID would be refused, or worse, silently mixed."""
+    assert not uids(written) & uids(labelled)
+
+
+def uids(study: Written) -> set[str]:
+    """Study, series, frame of reference and images, of every 50th file."""
+    found = set()
+    for path in study.files[::50]:
+        ds = pydicom.dcmread(path, stop_before_pixels=True)
+        found |= {ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID, ds.SOPInstanceUID}
+    return found
+
+
+def test_a_sequence_that_the_design_leaves_out_is_not_written() -> None:
+    """A study without T2 has no T2 series, rather than an empty one."""
+    exam = phantom._generator()(24, fine=True, design=Design("no T2", missing_t2=1.0))
+    names = {series.description for series in phantom._protocol(exam)}
+    assert "ep2d_diff_b50_400_800_tra_ADC" in names
+    assert "t2_tirm_tra" not in names

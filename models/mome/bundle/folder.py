@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.separation import RECORD, record_of
+from ..evaluation import separation
+from ..evaluation.separation import RECORD
 from ..header import ARCHIVE, BACKBONE, Header, header_of, metadata_of, read_metadata, sha256, weights_file
 from . import archive, manifest
 from .generated import differences, documents
@@ -85,9 +86,9 @@ def read_json(path: Path) -> Any:
 def write(out: Path, weights: str | Path, *, training: Path | None = None, evaluations: Sequence[Path] = ()) -> str:
     """Write a model folder, or, where `out` ends in .zip, its archive, whole or not at all; its identity.
 
-    `training`: the folder a training left, which has `seen.csv` and `run.json`; without it, the record that lies beside
-    the weights. `evaluations`: reports of `mome evaluate --json` of these very weights. Raises BundleError for anything
-    else, for a file that holds no network, and where `out` is there already.
+    `training`: the folder a training left, which has `seen.csv` and `run.json`. The record of exams seen is that one's
+    and the one beside the weights, together. `evaluations`: reports of `mome evaluate --json` of these very weights.
+    Raises BundleError for anything else, for a file that holds no network, and where `out` is there already.
     """
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise BundleError(f"{out.name} is there already: name a new folder, a model folder is never changed.")
@@ -101,7 +102,10 @@ def write(out: Path, weights: str | Path, *, training: Path | None = None, evalu
         shutil.copyfile(source, partial / WEIGHTS)
         texts = {name: json_text(document) for name, document in documents(said, header).items()}
         texts |= reports | training_of(training, weights)
-        texts[PAGE] = page(header, [json.loads(text) for text in reports.values()], RECORD in texts)
+        records = records_of(training, weights)
+        if records:
+            separation.write(partial / RECORD, [exam for record in records for exam in separation.read(record)])
+        texts[PAGE] = page(header, [json.loads(text) for text in reports.values()], bool(records))
         for name, text in texts.items():
             (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_text(text, encoding="utf-8", newline="\n")
@@ -142,15 +146,13 @@ def reports_of(paths: Sequence[Path], header: Header) -> dict[str, str]:
 
 
 def training_of(training: Path | None, weights: str | Path) -> dict[str, str]:
-    """The record of exams and how the training went, by file name; raises BundleError for a folder of other weights."""
+    """How the training went, by file name; raises BundleError for a folder of other weights."""
     if training is None:
-        record = record_of(Path(weights))
-        return {} if record is None else {RECORD: record.read_text(encoding="utf-8")}
-    record = training / RECORD
-    if not record.is_file():
+        return {}
+    if not (training / RECORD).is_file():
         raise BundleError(f"{training} is no folder of a training: it has no {RECORD}, the record of the exams it saw.")
     check_same_tensors(training, weights)
-    texts = {RECORD: record.read_text(encoding="utf-8")}
+    texts = {}
     if (training / "run.json").is_file():
         run = read_json(training / "run.json")
         run["configuration"] = {n: v for n, v in run.get("configuration", {}).items() if n not in LOCAL}
@@ -158,6 +160,16 @@ def training_of(training: Path | None, weights: str | Path) -> dict[str, str]:
     if (training / "curves.csv").is_file():
         texts["training/curves.csv"] = (training / "curves.csv").read_text(encoding="utf-8")
     return texts
+
+
+def records_of(training: Path | None, weights: str | Path) -> list[Path]:
+    """Records of exams seen: of the training, and beside the weights, where `mome freeze` adds those of tuning."""
+    source = Path(weights)
+    records = [
+        separation.record_of(weights_file(source).parents[1] if is_archive(source) else source),
+        training and training / RECORD,
+    ]
+    return [record for record in records if record is not None]
 
 
 def check_same_tensors(training: Path, weights: str | Path) -> None:

@@ -24,8 +24,8 @@ class BundleError(WeightsError):
 
 
 def write(folder: Path) -> str:
-    """Write the manifest of all files of a folder; its SHA-256."""
-    files = {name: sha256(folder / name) for name in sorted(files_in(folder))}
+    """Write the manifest of all other files of a folder; its SHA-256."""
+    files = {name: sha256(folder / name) for name in sorted(files_in(folder)) if name != MANIFEST}
     said = json.dumps({"version": VERSION, "files": files}, indent=1) + "\n"
     (folder / MANIFEST).write_text(said, encoding="utf-8", newline="\n")
     return sha256(folder / MANIFEST)

@@ -69,13 +69,14 @@ def freeze(
 
 def told(card: dict[str, Any], out: Path) -> str:
     """The points for people, and the hash of the file."""
-    lines = []
+    lines = [card["tuned_on"]["cohort"]]
     for point in card["operating_points"]:
         lines += [
+            "",
             f"{point['name']}: at or below {point['threshold']:.4f} lie {point['benign_at_or_below']} of "
             f"{point['benign']} benign and {point['cancers_at_or_below']} of {point['cancers']} malignant exams",
-            f"  {point['claim']['words']}",
+            *([f"  {point['claim']['words']}"] if point["use"] == "downgrade" else []),
         ]
     if not any(point["use"] == "downgrade" for point in card["operating_points"]):
-        lines += ["No point for downgrade: none frees 5 % of the benign exams. The node will advise nobody."]
-    return "\n".join([*lines, f"sealed {card['seal']['sealed']}", f"{card['weights_sha256']}  {out}"])
+        lines += ["", "No point for downgrade: none frees 5 % of the benign exams. The node will advise nobody."]
+    return "\n".join([*lines, "", f"sealed {card['seal']['sealed']}", f"{card['weights_sha256']}  {out}"])

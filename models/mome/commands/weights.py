@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cohort import CohortError
+from ..cohort import Cohort, CohortError
 from ..config import Sequence, Size
 from ..tasks import TaskName
 from ..weights import BACKBONE, DEMONSTRATION_WEIGHTS, MODEL, WeightsError, read_card, read_metadata
@@ -158,8 +158,9 @@ def check_bound(file: Path, card: Mapping[str, Any]) -> None:
 @click.option("--weights", "file", type=WEIGHTS, default=DEMONSTRATION_WEIGHTS, help="Default: the shipped ones.")
 @click.option("--cohort", "folder", required=True, type=FOLDER, help="The cohort that the weights were tuned on.")
 @click.option("--quality", type=FILE, help="Table of the measures of quality; default: quality.csv in the cohort.")
+@click.option("--keep-limits", is_flag=True, help="Leave the limits of quality as they are in the card.")
 @click.option("--out", required=True, type=FILE, help="Weights file to write.")
-def distributions(file: Path, folder: Path, quality: Path | None, out: Path) -> None:
+def distributions(file: Path, folder: Path, quality: Path | None, keep_limits: bool, out: Path) -> None:
     """Enter how scores and measures of quality are distributed, and the limits of quality that follow."""
     from .. import card, distributions, range_of_cohort
     from ..cohort import load
@@ -177,10 +178,13 @@ def distributions(file: Path, folder: Path, quality: Path | None, out: Path) -> 
         measures = distributions.read_quality(table, cohort.cases) if quality or table.exists() else {}
         told = {"words": cohort.words, "identity": cohort.identity, "synthetic": cohort.synthetic, "n": len(cohort)}
         groups = distributions.groups_of(cohort.cases)
-        changed = card.with_distributions(header.card, cohort=told, scores=scores, quality=measures, groups=groups)
+        changed = card.with_distributions(
+            header.card, cohort=told, scores=scores, quality=measures, groups=groups, limits=not keep_limits
+        )
         if not cohort.synthetic:
             changed["evaluated_range"] = range_of_cohort.evaluated_range(folder, cohort)
         click.echo(f"{rewrite(file, out, changed)}  {out}")
+        carry_record(file, out, cohort)
         kinds = f"{len(scores)} combinations, {len(measures)} measures of quality"
         click.echo(f"distributions of {kinds} on {cohort.words}", err=True)
 
@@ -209,7 +213,24 @@ def bind(file: Path, evaluation: Path, out: Path) -> None:
             preprocessing=preprocessing,
         )
         click.echo(f"{rewrite(file, out, changed)}  {out}")
+        carry_record(file, out)
         click.echo(changed["status"], err=True)
+
+
+def carry_record(source: Path, out: Path, tuning: Cohort | None = None) -> None:
+    """The record of exams seen goes with the weights; `tuning` enters it where it is none of the exams of the training.
+
+    Without a record there is none to carry: what the weights saw is then not known, and a new one would hide that.
+    """
+    from ..evaluation import separation
+
+    record = separation.record_of(source)
+    if record is None:
+        return
+    seen = separation.read(record)
+    if tuning is not None and not separation.shared(tuning, seen):
+        seen += separation.exams(tuning, "tuning")
+    separation.write(out.with_name(f"{out.stem}.{separation.RECORD}"), seen)
 
 
 def refuse_folder(out: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,10 @@ def compare(
         found = start.cohorts(every, cohorts or out / "cohorts", lambda text: None)
         test = found.pop(TEST)
         check_apart(test, found)
-        bench = Bench(comparison, training, out, found, test, place, heard, workers, save_seconds)
+        learning, validation = start.with_validation(training, found)
+        options = {"workers": workers, "save_seconds": save_seconds}
+        described = start.described(training, found)
+        bench = Bench(comparison, training, out, described, learning, validation, test, place, options, heard)
         models = bench.all(wanted(comparison, training, only))
     return Compared(models, test, training, bench.sizes, tuple(bench.notes)) if first else None
 
@@ -115,29 +118,25 @@ def check_apart(test: Cohort, learned: Mapping[str, Cohort]) -> None:
     separation.check(test, [exam for cohort in learned.values() for exam in separation.exams(cohort, "training")])
 
 
+@dataclass(frozen=True, slots=True)
 class Bench:
     """The cohorts and the way that all models go."""
 
-    def __init__(
-        self,
-        comparison: Comparison,
-        training: Configuration,
-        out: Path,
-        found: dict[str, Cohort],
-        test: Cohort,
-        place: torch.device,
-        say: Say,
-        workers: int,
-        save_seconds: float,
-    ) -> None:
-        self.comparison, self.training, self.out, self.test, self.place, self.say = (
-            comparison, training, out, test, place, say
-        )  # fmt: skip
-        self.sizes = comparison.sizes(training)
-        self.described = start.described(training, found)
-        self.learning, self.validation = start.with_validation(training, found)
-        self.options: dict[str, Any] = {"workers": workers, "save_seconds": save_seconds}
-        self.notes: list[str] = []
+    comparison: Comparison
+    training: Configuration
+    out: Path
+    described: Mapping[str, Any]  # what makes it this training
+    learning: Mapping[str, Cohort]
+    validation: Cohort | None
+    test: Cohort
+    place: torch.device
+    options: Mapping[str, Any]  # of `run`: what changes no result
+    say: Say
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def sizes(self) -> ResNetSizes:
+        return self.comparison.sizes(self.training)
 
     def all(self, names: list[Name]) -> dict[Name, Model]:
         """Models by name, in the order asked for; late fusion brings the single models that it is made of."""
@@ -191,19 +190,28 @@ class Bench:
         assert path is not None
         network, header = weights.load(path, str(self.place))
         check_preprocessing(header, self.test, path)
-        record = separation.record_of(path)
-        if record:
-            separation.check(self.test, separation.read(record))
+        self.notes.append(said_of(path, header.card, self.training))
+        if record := separation.record_of(path):
+            seen = separation.read(record)
+            separation.check(self.test, seen)
+            if volumes(seen) != volumes(self.learned()):
+                self.notes.append(
+                    f"{path.name} learned from other exams than the others: this comparison is not of models."
+                )
         else:
             self.notes.append(
                 f"{path.name} has no record of the exams that it saw: nobody checked that it saw none of these."
             )
-        self.notes.append(said_of(path, header.card, self.training))
         return Model(
             test=self.scored("mome", MomeObjective(network), self.test),
             parameters=sum(p.numel() for p in network.parameters()),
             note=f"weights {path.name}, SHA-256 {header.card['weights_sha256']}",
         )
+
+    def learned(self) -> list[separation.Exam]:
+        """Exams that the models here learn from."""
+        names = {lesson.cohort for stage in self.training.stages for lesson in stage.lessons}
+        return [exam for name in names for exam in separation.exams(self.learning[name], "training")]
 
     def fused(self, names: list[Name], models: Mapping[Name, Model]) -> dict[Name, Model]:
         """Late fusions of the scores of the single models."""
@@ -225,6 +233,11 @@ class Bench:
         return found
 
 
+def volumes(seen: Iterable[separation.Exam]) -> set[str]:
+    """Hashes of the volumes of the training."""
+    return {exam.pixels for exam in seen if exam.kind == "training"}
+
+
 def stage_steps(rows: list[dict[str, Any]]) -> dict[str, int]:
     """Steps of each stage by its name, from the rows of the curves."""
     by_name = itertools.groupby((row for row in rows if "loss" in row), key=lambda row: str(row["stage"]))
@@ -238,13 +251,14 @@ def said_of(path: Path, card: Mapping[str, Any], training: Configuration) -> str
         return f"MOME is {path.name}, trained elsewhere; its card does not say how: perhaps otherwise than the others."
     here = training.model_dump(mode="json", exclude={"cohorts", "start"})
     differ = [
-        d for key in ("seed", "stages", "selection") for d in differences({key: recipe.get(key)}, {key: here[key]})
+        difference
+        for key in ("network", "seed", "stages", "selection")
+        for difference in differences({key: recipe.get(key)}, {key: here[key]})
     ]
     if not differ:
         return f"MOME is {path.name}, trained elsewhere with this very recipe."
-    return (
-        f"MOME is {path.name}, trained elsewhere and otherwise than the others (its own, theirs): {'; '.join(differ)}."
-    )
+    told = "; ".join(differ)
+    return f"MOME is {path.name}, trained elsewhere and otherwise than the others (its own, then theirs): {told}."
 
 
 def used(cohort: Cohort) -> np.ndarray[Any, np.dtype[np.intp]]:

@@ -129,6 +129,7 @@ def ideal(compared: Compared, rows: npt.NDArray[np.intp], positive: npt.NDArray[
 def write(out: Path, compared: Compared, comparison: Comparison) -> dict[str, Any]:
     """`compare.json`, `compare.md`, `scores.csv`, each whole or not at all; the first as it was written."""
     found = result(compared, comparison)
+    out.mkdir(parents=True, exist_ok=True)
     whole(out / "compare.json", json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     whole(out / "compare.md", markdown(found))
     write_scores(out / "scores.csv", compared)

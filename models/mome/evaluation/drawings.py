@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..config import SEQUENCES
 from . import plots, wording
 from .decision_curves import in_birads_4
 from .evaluate import Evaluation
@@ -113,9 +114,9 @@ def separation(result: Result, scored: Scored) -> Drawing:
 
 def distributions(result: Result, scored: Scored) -> Drawing:
     at = {"positive above": result["figures"]["threshold"]}
-    points = {tuple(point["sequences"]): point for point in result["operating_points"]}
-    if full := points.get(("dce", "dwi", "t2")):
-        at["operating point, all sequences"] = full["threshold"]
+    full = [point for point in result["operating_points"] if tuple(point["sequences"]) == SEQUENCES]
+    if full:
+        at["operating point, all sequences"] = full[0]["threshold"]
     return Drawing(plots.distributions(scored.positive, scored.score, at), "Scores of malignant and of benign exams.")
 
 
@@ -204,7 +205,7 @@ def trade_off(result: Result, scored: Scored) -> Drawing | None:
     in_4 = in_birads_4(scored.cases)
     of_4 = bool(scored.positive[in_4].any() and not scored.positive[in_4].all())
     part = scored.part(in_4) if of_4 else scored
-    full = [point for point in result["operating_points"] if point["sequences"] == ["dce", "dwi", "t2"]]
+    full = [point for point in result["operating_points"] if tuple(point["sequences"]) == SEQUENCES]
     figure = plots.trade_off(part.positive, part.score, {point["name"]: point["threshold"] for point in full})
     which = "BI-RADS 4 exams" if of_4 else "all exams"
     return Drawing(figure, f"Every threshold, on {which}: benign exams spared against cancers kept. Dots: as frozen.")

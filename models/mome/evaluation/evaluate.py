@@ -31,6 +31,7 @@ __all__ = ["Evaluation", "EvaluationError", "evaluate", "scored_cohort"]
 THRESHOLD = 0.5
 """A score larger than this is called positive (paper, Methods)."""
 UNKNOWN = "It is not known what these weights were trained on: no record of the exams they saw lies beside them."
+UNKNOWN_TRAINING = "It is not known what these weights were trained on: their record names no exam of the training."
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +139,9 @@ def seen_by(weights: Path, cohort: Cohort) -> dict[str, Any]:
     separation.check(cohort, exams)
     counts = {kind: sum(exam.kind == kind for exam in exams) for kind in ("training", "validation", "tuning")}
     told = ", ".join(f"{count} of {kind}" for kind, count in counts.items() if count)
-    words = (
-        f"No patient, study or volume of this cohort is among the exams that the weights saw ({told}), nor is any of "
-        "tuning among those of training."
-    )
+    words = f"No patient, study or volume of this cohort is among the exams on record as seen by the weights ({told})."
+    if not counts["training"]:
+        return {"known": False, "exams": counts, "words": f"{UNKNOWN_TRAINING} {words}"}
     return {"known": True, "exams": counts, "words": words}
 
 

@@ -65,11 +65,16 @@ def facts(result: Result) -> dict[str, str]:
         "calibration and decision curves.",
         "imbalance": f"{result['malignant']} of {result['n']} malignant, as they came; nothing was weighted.",
         "output": output(result),
+        "numbers": f"{result['n']} exams, {result['malignant']} malignant in the figures; those of other analyses "
+        "stand in its table.",
+        "difference": f"Trained on: {card['trained_on']} This cohort: tables/characteristics.csv.",
     }
     if result["readers"]:
         found["readers"] = f"{len(result['readers'])} readers: {', '.join(r['reader'] for r in result['readers'])}."
     if result["separation"]["known"]:
         counts = result["separation"]["exams"]
+        if counts["validation"]:
+            found["chosen"] = f"The values kept were chosen on {counts['validation']} exams of validation."
         found["partition"] = ", ".join(f"{count} exams of {kind}" for kind, count in counts.items()) + "; this cohort."
     groups = [group for group in result["subgroups"] if group["by"] == "site"]
     if groups:

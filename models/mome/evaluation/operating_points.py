@@ -59,7 +59,8 @@ def freeze(
     lies below the k-th lowest of n has the beta distribution of the exact limit (Wilks 1941). That of cancers among the
     downgraded holds where a higher score never means fewer cancers. Both are about exams like these, and no others.
 
-    Raises OperatingPointError where there are no cancers, no benign exams, or a sensitivity is none.
+    `cohort` in words, with "synthetic" where it is. Raises OperatingPointError where there are no cancers, no benign
+    exams, or a sensitivity is none.
     """
     in_4 = birads_4(cases) if cases is not None else np.zeros(len(malignant), bool)
     population = POPULATION if in_4.any() else EVERYBODY
@@ -77,7 +78,9 @@ def freeze(
             there = rows & ~np.isnan(scores[coalition])
             if len(set(malignant[there])) < 2:
                 continue  # hardly an exam has all sequences of this combination
-            found = point_at(scores[coalition][there], malignant[there], sensitivity, population, confidence)
+            found = point_at(
+                scores[coalition][there], malignant[there], sensitivity, population, confidence, is_synthetic(cohort)
+            )
             if use == "sensitivity" or found["benign_at_or_below"] >= LEAST_BENIGN * found["benign"]:
                 points.append(
                     {
@@ -101,7 +104,14 @@ def check_classes(malignant: Bools, population: str) -> None:
         )
 
 
-def point_at(score: Scores, malignant: Bools, sensitivity: float, population: str, confidence: float) -> dict[str, Any]:
+def is_synthetic(cohort: str) -> bool:
+    """By the words of a cohort, which always say it."""
+    return "synthetic" in cohort.lower()
+
+
+def point_at(
+    score: Scores, malignant: Bools, sensitivity: float, population: str, confidence: float, synthetic: bool = False
+) -> dict[str, Any]:
     """Threshold and counts of one point."""
     cancers, benign = int(malignant.sum()), int((~malignant).sum())
     threshold = highest_threshold(score[malignant], 1 - sensitivity)
@@ -118,7 +128,7 @@ def point_at(score: Scores, malignant: Bools, sensitivity: float, population: st
         "upper_limit": intervals.upper_limit(missed, cancers, confidence),  # one-sided, of cancers missed
         "benign": benign,
         "benign_at_or_below": freed,
-        "claim": power.claim(missed, missed + freed, population=population, confidence=confidence),
+        "claim": power.claim(missed, missed + freed, population=population, confidence=confidence, synthetic=synthetic),
     }
 
 
@@ -149,6 +159,7 @@ def report_point(
     *,
     left_out: Sequence[Case] = (),
     population: str | None = None,
+    synthetic: bool = False,
 ) -> dict[str, Any]:
     """What a frozen point does to another cohort, JSON-ready, as the paper reports it: "8 out of 109 benign downgraded,
     no cancer missed of 86", with exact binomial intervals.
@@ -157,7 +168,7 @@ def report_point(
     `left_out`: every other case of the cohort. `scored` counts BI-RADS 4 exams with a score inside the evaluated range.
     In `all_studies` the withheld, the rejected, the failed and those without the sequences stay in the denominators:
     they are not downgraded, and none of their cancers is missed by a downgrade. `population` ("BI-RADS 4" or "all
-    exams") replaces that of the point.
+    exams") replaces that of the point. Of a `synthetic` cohort the words say so.
     """
     population = population or str(point.get("population", POPULATION))
     used = np.array([case.status == "used" and belongs(case, population) for case in cases], bool) & ~np.isnan(score)
@@ -190,8 +201,9 @@ def report_point(
             population=population,
             share=float(point.get("claim", {}).get("at_most", power.SHARE)),
             confidence=float(point.get("confidence", power.CONFIDENCE)),
+            synthetic=synthetic,
         ),
-        "words": in_words(missed, cancers, freed, benign, population),
+        "words": in_words(missed, cancers, freed, benign, f"synthetic {population}" if synthetic else population),
     }
 
 
@@ -232,4 +244,4 @@ def in_words(missed: int, cancers: int, freed: int, benign: int, population: str
     return (
         f"{freed} of {benign} benign {population} exams ({power.percent(freed / benign) if benign else '-'}) would be "
         f"downgraded; {lost} missed of {cancers} (exact 95 % interval up to {limit})."
-    ).replace(f" {EVERYBODY} exams", " exams")
+    ).replace(f"{EVERYBODY} exams", "exams")

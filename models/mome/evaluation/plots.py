@@ -31,6 +31,7 @@ MALIGNANT, BENIGN = ORANGE, BLUE
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", SKY, "#8C6D1F", "#333333")
 WIDTH = 9.6  # inches, of the page's column
 RESAMPLES = 500  # of the bands
+DOTS_PER_INCH = 300  # of pictures for print
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -92,10 +93,10 @@ def svg(figure: Figure, name: str, words: str) -> str:
     return drawn.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
-def png(figure: Figure, dots_per_inch: int = 300) -> bytes:
+def png(figure: Figure) -> bytes:
     file = io.BytesIO()
     with rc_context(STYLE):
-        FigureCanvasAgg(figure).print_figure(file, dpi=dots_per_inch, metadata={"Software": None})
+        FigureCanvasAgg(figure).print_figure(file, dpi=DOTS_PER_INCH, metadata={"Software": None})
     return file.getvalue()
 
 
@@ -205,12 +206,13 @@ def forest(rows: Sequence[Mapping[str, Any]], figures: Sequence[tuple[str, str]]
         panel.set_xlim(max(0, min([0.5, *(row[key][1] - 0.05 for row in rows if row[key] is not None)])), 1.02)
         panel.grid(axis="y", visible=False)
     axes[0].set_yticks(at, [row["group"] for row in rows])
+    axes[0].set_ylim(-0.7, len(rows) - 0.3)
     counts = axes[-1]
     counts.barh(at + 0.18, [row["malignant"] for row in rows], 0.34, color=MALIGNANT, label="malignant")
     counts.barh(at - 0.18, [row["benign"] for row in rows], 0.34, color=BENIGN, label="benign")
     counts.set_title("Exams")
     counts.grid(axis="y", visible=False)
-    counts.legend(fontsize=8, loc="lower right")
+    counts.legend(fontsize=8, loc="upper left", bbox_to_anchor=(-0.1, -0.35 / len(rows) - 0.03), borderaxespad=0)
     return figure
 
 
@@ -285,6 +287,7 @@ def readers(rows: Sequence[tuple[str, Mapping[str, tuple[float, float, float]]]]
         panel.set_title(name)
         panel.grid(axis="y", visible=False)
     panels[0].set_yticks(at, [name for name, _ in rows])
+    panels[0].set_ylim(-0.6, len(rows) - 0.4)
     return figure
 
 

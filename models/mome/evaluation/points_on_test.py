@@ -12,7 +12,9 @@ import numpy as np
 from ..coalitions import Coalition, Scores
 from ..cohort import Cohort
 from . import seal
+from .decision_curves import in_birads_4
 from .operating_points import report_point
+from .power import POPULATION
 
 NO_POINTS = "These weights hold no operating point: nothing is downgraded with them."
 NO_SEAL = (
@@ -57,23 +59,31 @@ def tuned_on(said: Mapping[str, Any]) -> str:
 
 
 def reported(
-    card: Mapping[str, Any], cohort: Cohort, scores: Mapping[Coalition, Scores], found: Mapping[str, Any]
+    card: Mapping[str, Any], cohort: Cohort, scores: Mapping[Coalition, Scores], opened: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Every sealed point of malignancy on the cohort; none where `order` found no seal. Scores (N,) of the cohort."""
-    if found["sealed"] is None:
+    if opened["sealed"] is None:
         return []
     answers = cohort.answers("malignancy")
     rows = np.flatnonzero(~np.isnan(answers))
     cases = [cohort.cases[row] for row in rows]
     unanswered = [case for case, answer in zip(cohort.cases, answers, strict=True) if np.isnan(answer)]
-    return [
-        report_point(
-            point,
-            cases,
-            answers[rows].astype(bool),
-            scores[tuple(point["key"]["sequences"])][rows],
-            left_out=[*cohort.left_out, *unanswered],
-        )
-        for point in card["operating_points"]
-        if point["target"] == "malignancy"
-    ]
+    in_4 = in_birads_4(cohort.cases).any()
+    found = []
+    for point in card["operating_points"]:
+        if point["target"] != "malignancy":
+            continue
+        own = str(point.get("population", POPULATION))
+        for population in (own, POPULATION) if own != POPULATION and in_4 else (own,):  # biopsy is asked of BI-RADS 4
+            found.append(
+                report_point(
+                    point,
+                    cases,
+                    answers[rows].astype(bool),
+                    scores[tuple(point["key"]["sequences"])][rows],
+                    left_out=[*cohort.left_out, *unanswered],
+                    population=population,
+                    synthetic=cohort.synthetic,
+                )
+            )
+    return found

@@ -59,10 +59,12 @@ def claim(
     population: str = POPULATION,
     share: float = SHARE,
     confidence: float = CONFIDENCE,
+    synthetic: bool = False,
 ) -> dict[str, Any]:
     """The field `claim` of an operating point: `cancers` of the `downgraded` exams, and whether they support the claim.
 
-    A point that was not chosen on BI-RADS 4 exams supports none: the advice is about these.
+    A point that was not chosen on BI-RADS 4 exams supports none: the advice is about these. Of `synthetic` exams the
+    claim is about such exams, and says so.
     """
     limit, wanted = upper_limit(cancers, downgraded, confidence), needed(cancers, share, confidence)
     right, enough = population == POPULATION, limit <= share
@@ -70,12 +72,13 @@ def claim(
         "at_most": share,
         "confidence": confidence,
         "population": population,
+        "synthetic": synthetic,
         "downgraded": downgraded,
         "cancers": cancers,
         "upper_limit": limit,
         "needed": wanted,
         "supported": right and enough,
-        "words": words(cancers, downgraded, limit, wanted, share, confidence, right, enough),
+        "words": words(cancers, downgraded, limit, wanted, share, confidence, right, enough, synthetic),
     }
 
 
@@ -88,8 +91,10 @@ def words(
     confidence: float,
     right: bool,
     enough: bool,
+    synthetic: bool,
 ) -> str:
-    said = f"at most {percent(share)} cancers among downgraded BI-RADS 4 exams, with {percent(confidence)} confidence"
+    of = f"downgraded {'synthetic ' if synthetic else ''}BI-RADS 4 exams"
+    said = f"at most {percent(share)} cancers among {of}, with {percent(confidence)} confidence"
     found = f"{cancers} of {downgraded} downgraded were cancers, upper limit {percent(limit)}"
     if not right:
         return f"Not shown: {said}. The operating point was not chosen on BI-RADS 4 exams ({found})."
@@ -108,9 +113,12 @@ def supports_claim(point: Mapping[str, Any]) -> tuple[bool, str]:
         cancers, freed = int(point["cancers_at_or_below"]), int(point["benign_at_or_below"])
         population, said = str(point["population"]), point["claim"]
         share, confidence = float(said["at_most"]), float(said["confidence"])
+        synthetic = bool(said.get("synthetic"))
     except (KeyError, TypeError, ValueError):
         return False, "The operating point does not say on how many downgraded exams it rests."
-    again = claim(cancers, cancers + freed, population=population, share=share, confidence=confidence)
+    again = claim(
+        cancers, cancers + freed, population=population, share=share, confidence=confidence, synthetic=synthetic
+    )
     return bool(again["supported"]), str(again["words"])
 
 

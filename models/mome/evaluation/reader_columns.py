@@ -41,11 +41,11 @@ class DowngradeColumn:
     cancers_among_downgraded: Interval
 
     def json(self) -> dict[str, Any]:
-        counts = (
-            "name", "rule", "n", "left_out", "benign", "benign_downgraded", "cancers", "cancers_missed"
-        )  # fmt: skip
+        counts = ("n", "left_out", "benign", "benign_downgraded", "cancers", "cancers_missed")
         shares = ("sensitivity", "specificity", "cancers_among_downgraded")
-        return {name: getattr(self, name) for name in counts} | {name: getattr(self, name).json() for name in shares}
+        return {name: getattr(self, name) for name in ("name", "rule", *counts)} | {
+            name: getattr(self, name).json() for name in shares
+        }
 
 
 def downgrade_table(

@@ -45,7 +45,7 @@ def downgrade(page: Page, result: Result, drawn: Drawn) -> None:
                 [
                     (
                         f"{point['name']} ({point['population']})",
-                        f"≤ {point['threshold']:g}",
+                        f"≤\u00a0{point['threshold']:g}",
                         str(point[key]["exams"]),
                         share(point[key]["benign_downgraded"]),
                         share(point[key]["cancers_missed"]),
@@ -57,7 +57,8 @@ def downgrade(page: Page, result: Result, drawn: Drawn) -> None:
             )
     for point in points:
         if point["use"] == "downgrade":
-            page.text(f"{point['name']}: {point['words']} {point['claim']['words']}")
+            name = point["name"][:1].upper() + point["name"][1:]
+            page.text(f"{name}: {point['words']} {point['claim']['words']}")
     if points:
         page.note(f"Frozen on: {'; '.join(sorted({str(point['frozen_on']) for point in points}))}.")
     if rules := result["downgrade"]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..augmentation import FLIPS, Placement, put, size_of
 from ..config import Sequence, Size
 from ..geometry import Box
-from .configuration import Intensity
+from .configuration import ConfigurationError, Intensity
 
 Arrays = dict[Sequence, npt.NDArray[np.float32]]
 STEPS: Size = (2, 2, 1)
@@ -89,8 +89,13 @@ class Intensities:
             import monai.transforms
 
             for intensity in wanted:
-                kind = getattr(monai.transforms, intensity.transform)
-                self.transforms.append(kind(**(intensity.model_extra or {})))
+                kind, given = getattr(monai.transforms, intensity.transform), intensity.model_extra or {}
+                try:
+                    self.transforms.append(kind(**given))
+                except TypeError as error:
+                    raise ConfigurationError(
+                        f"`intensities`: {intensity.transform} of MONAI refuses: {error}."
+                    ) from error
 
     def __call__(self, exam: Arrays, rng: np.random.Generator) -> Arrays:
         for transform in self.transforms:

@@ -93,9 +93,14 @@ class Batches(Dataset[Batch]):
             raise ValueError(
                 f"A batch of {stage.batch} is not shared by {self.processes} processes: choose a multiple."
             )
-        self.task, self.intensities = task, Intensities(stage.intensities)
+        self.intensities = Intensities(stage.intensities)
         self.rows = [rows_of(cohorts[lesson.cohort], lesson, task) for lesson in stage.lessons]
         self.importance = [importances(cohorts[lesson.cohort], lesson, task) for lesson in stage.lessons]
+        self.answers = {
+            name: torch.from_numpy(np.nan_to_num(cohort.answers(task), nan=UNKNOWN)).long()
+            for name, cohort in cohorts.items()
+        }
+        self.present = {name: torch.from_numpy(cohort.present) for name, cohort in cohorts.items()}
         shares = np.array([lesson.share for lesson in stage.lessons])
         self.shares = shares / shares.sum()
 
@@ -121,22 +126,22 @@ class Batches(Dataset[Batch]):
         rows = self.drawn(which, step, micro, rng)
         change = drawn_change(rng)  # drawn in any case: what follows does not depend on the augmentation
         mine = slice(self.rank * len(rows) // self.processes, (self.rank + 1) * len(rows) // self.processes)
-        cohort = self.cohorts[self.stage.lessons[which].cohort]
+        name = self.stage.lessons[which].cohort
+        cohort = self.cohorts[name]
         volumes, seeds = self.volumes(cohort, rows[mine]), rng.integers(2**63, size=len(rows))[mine]
         lesions = None if cohort.truth is None else torch.from_numpy(cohort.truth.lesions[rows[mine]])
         if self.stage.augmentation == "mirrored-shifted":
             canvas = cohort.preprocessing.dce_canvas
             volumes = changed(volumes, change, canvas)
             lesions = None if lesions is None else changed_lesions(lesions, change, canvas)
-        elif self.stage.augmentation == "paper" or self.stage.intensities:
+        if self.stage.augmentation == "paper" or self.stage.intensities:
             volumes = self.each_by_itself(volumes, seeds)
-        answers = np.nan_to_num(cohort.answers(self.task)[rows[mine]], nan=UNKNOWN)
         weights = self.importance[which]
         return Batch(
             {s: torch.from_numpy(np.ascontiguousarray(v)) for s, v in volumes.items()},
-            torch.from_numpy(answers).long(),
+            self.answers[name][rows[mine]],
             lesions,
-            torch.from_numpy(cohort.present[rows[mine]]),
+            self.present[name][rows[mine]],
             None if weights is None else torch.from_numpy(weights[rows[mine]]),
             self.stage.lessons[which],
             self.stage.drop_path,

@@ -39,6 +39,7 @@ def write(
     seen = [exam for name in sorted(learned) for exam in separation.exams(cohorts[name], "training")]
     if validation is not None:
         seen += separation.exams(validation, "validation")
+    seen += seen_before(config)
     separation.write(out / separation.RECORD, seen)
     family: dict[TaskName, Mome] = {config.task: network}
     before: dict[str, Any] = {}
@@ -66,6 +67,12 @@ def write(
     partial.write_text(json.dumps(said, indent=1), encoding="utf-8")
     partial.replace(out / RUN)
     return digest
+
+
+def seen_before(config: Configuration) -> list[separation.Exam]:
+    """What the weights saw that the training starts from, as far as a record beside them says it."""
+    record = config.start.weights and separation.record_of(config.start.weights)
+    return separation.read(record) if record else []
 
 
 def card_of(

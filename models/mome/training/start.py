@@ -17,7 +17,7 @@ from .. import backbone, cohort, weights
 from ..cohort import Cohort
 from ..network import Mome, is_backbone
 from ..phantom import cohorts as phantoms
-from ..weights import disagreement_of, sha256
+from ..weights import disagreement_of
 from . import initialisation
 from .auxiliary import AuxiliaryHeads
 from .configuration import Configuration, ConfigurationError
@@ -152,5 +152,5 @@ def described(config: Configuration, found: Mapping[str, Cohort]) -> dict[str, A
     said["cohorts"] = {name: one.identity for name, one in found.items()}
     for name in ("backbone", "weights"):
         path = getattr(config.start, name)
-        said["start"][name] = path and sha256(path)
+        said["start"][name] = path and weights.verify(path)
     return said

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..cohort import Cohort
+from ..evaluation import separation
 from . import folds as cross_validation
 from . import results, start, state
 from .configuration import Configuration, ConfigurationError
@@ -88,6 +89,11 @@ def of_folds(
     """One training for each fold, in folders `fold-1` ...; those that are finished are not done again."""
     assert config.folds is not None
     answers = whole.answers(config.task)
+    if known := separation.shared(whole, results.seen_before(config)):
+        options["say"](
+            "The weights that this starts from have seen exams of this cohort, so no fold is quite unseen: "
+            + "; ".join(what.words for what in known)
+        )
     fold, score = np.full(len(whole), -1), np.full(len(whole), np.nan)
     for number, (rows, scored) in enumerate(cross_validation.folds(whole, answers, config.folds.n, config.seed)):
         options["say"](

@@ -87,10 +87,12 @@ def no_operating_point(case: Case) -> list[Reason]:
 
 
 def claim_not_shown(case: Case) -> list[Reason]:
-    """The operating point rests on too few exams to claim that few of the downgraded are cancers, or does not say."""
+    """The operating point rests on synthetic exams, or on too few to claim that few of the downgraded are cancers."""
     point = _frozen(case.card, case.score.target, case.score.made)
     if point is None or case.synthetic_demonstration:
         return []
+    if "synthetic" in str(point["cohort"]).lower():
+        return [Reason("CLAIM_NOT_SHOWN", "The operating point was fixed on synthetic exams, not on patients.")]
     claim = point.get("claim")
     if not isinstance(claim, Mapping):
         return [Reason("CLAIM_NOT_SHOWN", "The operating point does not say on how many downgraded exams it rests.")]

@@ -13,7 +13,7 @@ from .comparing import Beyond, Compared
 QUANTITIES: Mapping[str, tuple[str, str]] = {
     "refused": (
         "studies not analysed",
-        "the reasons below; then the protocol and the names of its series, the routing, a new software of the scanner",
+        "the reasons named; then the protocol and the names of its series, the routing, a new software of the scanner",
     ),
     "incomplete": (
         "studies that lack a sequence",
@@ -96,8 +96,10 @@ def _scanner(report: ScannerReport) -> Iterator[str]:
         yield f"  WARNING {sentence(one)}"
         yield f"          Check {to_check(one.quantity)}."
     inside = len(report.compared) - len(report.warnings)
-    gathered = f"; {report.known} earlier studies of it are known" if not report.compared else ""
-    yield f"  {inside} quantities in their range" if report.compared else f"  too few studies to compare{gathered}"
+    if inside:
+        yield f"  {inside} quantit{'ies' if inside != 1 else 'y'} in the range"
+    elif not report.compared:
+        yield f"  too few studies to compare; {report.known} earlier studies of it are known"
 
 
 def alarm(scanner: Scanner, one: Compared) -> str:
