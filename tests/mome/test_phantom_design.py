@@ -82,6 +82,14 @@ def test_a_design_happens_as_often_as_it_says() -> None:
     assert np.mean([c.site.name == "A" for c in found]) == pytest.approx(0.45, abs=0.03)
 
 
+def test_what_happens_to_an_exam_has_nothing_to_do_with_its_patient() -> None:
+    """Else a network could tell a normal exam by the chest wall: both come from the same seed, not the same stream."""
+    patients = [describe(seed, design=replace(PLAIN, normal=0.5)) for seed in range(80)]
+    normal = np.array([patient.conditions.normal for patient in patients], float)
+    for of_patient in ([p.wall for p in patients], [p.density for p in patients], [p.background for p in patients]):
+        assert abs(np.corrcoef(normal, of_patient)[0, 1]) < 0.4
+
+
 def test_difficulty_brings_the_attributes_together_and_nothing_else() -> None:
     """At twice the difficulty half the separation, and log odds that know of it."""
     hard = replace(PLAIN, difficulty=2.0)

@@ -135,7 +135,7 @@ LEAVES = [
 def test_the_kaiser_score_is_that_of_the_published_flow_chart(
     seen: tuple[bool, str, bool, bool, bool], score: int
 ) -> None:
-    """Dietzel and Baltzer 2018, figure 2: root sign, curve, then margins, inner enhancement or oedema."""
+    """Dietzel and Baltzer 2018: root sign, curve, then margins, inner enhancement or oedema."""
     names = ("root_sign", "course", "circumscribed", "homogeneous", "oedema")
     assert kaiser_score(**dict(zip(names, seen, strict=True))) == score  # type: ignore[arg-type]
 

@@ -18,6 +18,8 @@ from mome.evaluation.saliency import Target, cascade, evidence, from_cohort, hot
 from mome.explanation import Attribution
 from mome.model import load
 from mome.network import Mome
+from mome.phantom import exam
+from mome.preprocessing import prepare
 
 SHAPE = (48, 24, 16)
 SMALL = NetworkConfig(
@@ -173,6 +175,19 @@ def test_a_cohort_without_truth_has_no_places(synthetic_cohort: Cohort) -> None:
 
     with pytest.raises(ValueError, match="not known"):
         from_cohort(replace(synthetic_cohort, truth=None), 1)
+
+
+def test_a_rival_is_no_target() -> None:
+    """Two lesions drawn, one a cancer: only that one counts as found."""
+    model = load()
+    (alone,), (beside,) = (list(saliency.from_seeds(model, 1, 5_700_000, rival=rival)) for rival in (False, True))
+    made = next(
+        e for s in range(5_700_000, 5_700_099) if not (e := exam(s, malignant=True, lesions=2)).lesions[1].malignant
+    )
+    prepared = prepare(made.inputs, model.preprocessing)
+    both = made.lesion_share(prepared.affines["dce"], beside.lesion.shape) > 0.5
+    assert 0 < beside.lesion.sum() < both.sum()
+    assert alone.lesion.any()
 
 
 def test_the_shipped_weights_find_a_synthetic_cancer() -> None:

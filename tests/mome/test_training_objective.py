@@ -71,7 +71,7 @@ def test_half_precision_finds_nearly_the_same_gradient(cohort: Cohort, precision
 
 
 def test_a_training_in_half_precision_goes_on_where_it_was(cohort: Cohort, tmp_path: Path) -> None:
-    """The scale of the gradients belongs to the state."""
+    """The scale of the gradients belongs to the state, and so do the best values so far: here those of step 2."""
 
     class Killed(Exception):
         pass
@@ -84,8 +84,8 @@ def test_a_training_in_half_precision_goes_on_where_it_was(cohort: Cohort, tmp_p
         return say
 
     config = small_configuration(
-        stages=[STAGE | {"precision": "fp16", "validate_every": 2}],
-        selection={"cohort": "train", "keep": "last"},
+        stages=[STAGE | {"precision": "fp16", "validate_every": 2, "rate": 1e-5, "final_rate": 1.0}],
+        selection={"cohort": "train", "keep": "best", "figure": "log_loss"},
     )
     options: dict[str, Any] = {"validation": cohort, "save_seconds": 0}
     whole = start.objective(config, CPU)
@@ -95,6 +95,7 @@ def test_a_training_in_half_precision_goes_on_where_it_was(cohort: Cohort, tmp_p
     resumed = start.objective(config, CPU)
     outcome = run(resumed, config, {"train": cohort}, tmp_path / "x", **options)
     assert [begun["step"] for begun in outcome.progress.begun] == [0, 3]
+    assert outcome.progress.best and outcome.progress.best["step"] == 2
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, resumed.network.state_dict()[name])
 

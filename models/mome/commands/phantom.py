@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]
     type=click.Choice(["small", "paper"]),
     default="small",
     show_default=True,
-    help="Canvases of the demonstration (1.1 MB an exam) or of the paper (156 MB an exam).",
+    help="Canvases of the demonstration (1.1 MB an exam) or of the paper (163 MB an exam).",
 )
 @click.option("--design", type=click.Choice(["plain", "clinic"]), default="plain", show_default=True,
               help="plain: every exam alike; clinic: sites, normal exams, missing sequences, faults.")  # fmt: skip

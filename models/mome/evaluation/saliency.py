@@ -8,8 +8,9 @@ show the input, not what the network makes of it.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,14 +59,19 @@ class Look:
 
 
 # ------------------------------------------------------------------ targets
-def from_seeds(model: MomeModel, seeds: range) -> Iterator[Target]:
-    """Cancers rendered anew; the lesion is what was drawn, where it fills more than half of a voxel."""
-    for seed in seeds:
-        made = exam(seed, malignant=True)
-        prepared = prepare(made.inputs, model.preprocessing)
+def from_seeds(model: MomeModel, n: int, seed: int, *, rival: bool = False) -> Iterator[Target]:
+    """`n` cancers rendered anew; the lesion is what was drawn, where it fills more than half of a voxel.
+
+    `rival`: with a benign lesion beside the cancer, as large and as bright on average: brightness alone finds the
+    cancer about one time in two.
+    """
+    made = (exam(s, malignant=True, lesions=2 if rival else 1) for s in itertools.count(seed))
+    wanted = (one for one in made if not any(other.malignant for other in one.lesions[1:]))
+    for one in itertools.islice(wanted, n):
+        prepared = prepare(one.inputs, model.preprocessing)
         w, h, d = prepared.mask.shape
-        lesion = made.lesion_share(prepared.affines["dce"], (w, h, d)) > 0.5
-        yield Target(prepared.arrays, prepared.mask, lesion)
+        cancer = replace(one, lesions=one.lesions[:1])
+        yield Target(prepared.arrays, prepared.mask, cancer.lesion_share(prepared.affines["dce"], (w, h, d)) > 0.5)
 
 
 def from_cohort(cohort: Cohort, n: int) -> list[Target]:
@@ -100,13 +106,14 @@ def saliency_evidence(
     seed: int,
     threshold: float = 0.5,
     randomised: int = RANDOMISED,
+    rival: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Evidence from `n` synthetic cancers rendered from `seed` on; see `evidence`."""
-    found = evidence(
-        model.network, from_seeds(model, range(seed, seed + n)), n, threshold, randomised=randomised, progress=progress
-    )
-    return {"exams": f"synthetic cancers, seeds {seed} to {seed + n - 1}", **found}
+    """Evidence from `n` synthetic cancers rendered from `seed` on; see `from_seeds` and `evidence`."""
+    targets = from_seeds(model, n, seed, rival=rival)
+    found = evidence(model.network, targets, n, threshold, randomised=randomised, progress=progress)
+    words = f"synthetic cancers, each with a benign lesion beside it, from seed {seed}"
+    return {"exams": words if rival else f"synthetic cancers, seeds {seed} to {seed + n - 1}", **found}
 
 
 def cohort_evidence(

@@ -33,7 +33,8 @@ def train(
     must_resume: bool = False,
     say: Say = print,
 ) -> str:
-    """Train, or go on where `out` holds the state of the same training; a line about what came of it.
+    """Train, or go on where `out` holds the state of the same training; a line about what came of it, empty in all
+    processes but the first.
 
     `cohorts`: where synthetic cohorts are kept (default: in `out`). Raises ValueError of one of the kinds of this
     package with words for the person who started it.
@@ -53,7 +54,7 @@ def train(
             return of_folds(config, found["train"], out, place, described, options)
         learning, validation = start.with_validation(config, found)
         digest, _ = one(config, learning, validation, out, place, described, (), options)
-        return f"{digest}  {out / results.WEIGHTS}"
+        return f"{digest}  {out / results.WEIGHTS}" if first else ""
 
 
 def one(
