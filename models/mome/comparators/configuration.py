@@ -68,7 +68,7 @@ def read(path: Path) -> tuple[Comparison, Configuration]:
 
     Raises ConfigurationError.
     """
-    if not path.exists() and (COMPARISONS / f"{path}.toml").exists():
+    if not path.is_file() and (COMPARISONS / f"{path}.toml").exists():
         path = COMPARISONS / f"{path}.toml"
     try:
         text = path.read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def read(path: Path) -> tuple[Comparison, Configuration]:
         raise ConfigurationError("; ".join(said) + ".") from error
     folder = path.parent
     named = folder / comparison.training
-    config = training.read(named if named.exists() else Path(comparison.training))
+    config = training.read(named if named.is_file() else Path(comparison.training))
     if config.task != "malignancy" or config.folds or config.start.weights:
         raise ConfigurationError(
             f"{comparison.training}: a comparison trains networks of malignancy from their start: without `folds`, "

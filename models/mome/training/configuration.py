@@ -256,7 +256,7 @@ class Configuration(Section):
 
 def read(path: Path) -> Configuration:
     """The training that a file describes; paths in it are relative to it. Raises ConfigurationError."""
-    if not path.exists() and (RECIPES / f"{path}.toml").exists():
+    if not path.is_file() and (RECIPES / f"{path}.toml").exists():
         path = RECIPES / f"{path}.toml"
     try:
         text = path.read_text(encoding="utf-8")
