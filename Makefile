@@ -7,7 +7,7 @@ OHIF := build/ohif
 OHIF_VERSION := 3.13.2
 OHIF_SHA256 := b189d3963bfc58e9394a9db8c7be75d07beb029ec211dbb126d47b62969dd3f1
 
-.PHONY: demo test check format evaluate bench-mome bench-study bench-grouping train judges viewer-proof wheel clean
+.PHONY: demo test check format evaluate bench-mome bench-study bench-grouping train compare judges viewer-proof wheel clean
 
 # The main job: a synthetic study goes modality -> PACS -> node -> PACS. KEEP=1 stays up for a look with a viewer.
 demo: .venv/run
@@ -47,6 +47,10 @@ bench-grouping: .venv/dev
 # Train the demonstration network again (about 35 minutes on 2 cores, and 5 for its synthetic exams); killed, it goes on.
 train: .venv/run
 	$(BIN)/mome train --config demonstration --out build/demonstration --threads 2
+
+# The comparison with single-sequence networks, fusions and MOME with parts taken out (hours); killed, it goes on.
+compare: .venv/run
+	$(BIN)/mome compare --config synthetic --out build/compare --threads 2
 
 # The slow judge: PixelMed's validator over one of every object that the node can write, and over the results of a
 # synthetic study that went through the pipeline (Debian: libpixelmed-java and a Java runtime; about 20 minutes).

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from .network import Mome
 
-DEMONSTRATION_WEIGHTS = Path(__file__).parent / "weights" / "demonstration.safetensors"
+DEMONSTRATION_WEIGHTS = Path(__file__).parent / "weights" / "demonstration"
 GROUP_IN_NAME = re.compile(r"\.[ABC]\.")
 Dtype: TypeAlias = Literal["float16", "float32"]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]

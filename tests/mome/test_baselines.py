@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -15,16 +14,6 @@ from mome.explanation import integrated_gradients
 from tests.mome.test_explanation import tiny_exam
 
 
-@pytest.fixture
-def as_before() -> Iterator[None]:
-    """The command sets up torch for its process, which here is that of the other tests too."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.set_flush_denormal(False)
-
-
-@pytest.mark.usefixtures("as_before")
 def test_every_candidate_is_measured_on_the_same_exams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mome.baselines.REFERENCES", 2)
     run = CliRunner().invoke(main, ["baselines", "--n", "1", "--budget", "6", "--json"])

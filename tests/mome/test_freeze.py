@@ -20,7 +20,7 @@ from mome.evaluation.scoring import EvaluationError
 from mome.evaluation.seal import check
 from mome.evaluation.separation import SeparationError
 from mome.evaluation.tuning import freeze_file
-from mome.weights import DEMONSTRATION_WEIGHTS, read_card, tensors_sha256
+from mome.weights import DEMONSTRATION_WEIGHTS, read_card, tensors_sha256, weights_file
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -64,6 +64,10 @@ def test_the_network_stays_and_the_card_has_sealed_points(frozen: Path, tuning: 
     assert said["cohort"]["synthetic"] is True
 
 
+def test_the_range_says_on_how_many_exams_it_rests(frozen: Path) -> None:
+    assert read_card(frozen)["evaluated_range"]["n"] == 24
+
+
 def test_two_dozen_exams_support_no_claim(frozen: Path) -> None:
     """The file says so; the node then withholds advice."""
     for point in read_card(frozen)["operating_points"]:
@@ -77,7 +81,7 @@ def test_tuning_exams_are_written_into_the_record(frozen: Path, tuning: Path) ->
     assert record is not None
     seen = separation.read(record)
     with_volumes = cohort.load(tuning)
-    assert {exam.kind for exam in seen} == {"tuning"}
+    assert {exam.kind for exam in seen} == {"training", "validation", "tuning"}, "the record of the training stays"
     with pytest.raises(SeparationError):
         separation.check(with_volumes, seen)
 
@@ -85,7 +89,7 @@ def test_tuning_exams_are_written_into_the_record(frozen: Path, tuning: Path) ->
 def test_points_are_not_chosen_on_exams_of_the_training(tuning: Path, tmp_path: Path) -> None:
     """Training exams score too well: a threshold chosen on them would miss cancers of others."""
     weights = tmp_path / "trained.safetensors"
-    weights.write_bytes(DEMONSTRATION_WEIGHTS.read_bytes())
+    weights.write_bytes(weights_file(DEMONSTRATION_WEIGHTS).read_bytes())
     exams = cohort.load(tuning)
     separation.write(tmp_path / "trained.seen.csv", separation.exams(exams.cases[3:4], "training"))
     with pytest.raises(SeparationError, match="1 of 24"):

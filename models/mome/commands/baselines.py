@@ -10,24 +10,23 @@ import click
 
 
 @click.command()
-@click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), help="Default: the demonstration weights.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path, exists=True), help="File or model folder; default: the shipped ones."
+)
 @click.option("--n", default=50, show_default=True, help="Number of held-out synthetic exams.")
 @click.option("--budget", default=48, show_default=True, help="Gradients that one exam may cost.")
 @click.option("--threads", default=2, show_default=True, help="CPU threads.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def baselines(weights: Path | None, n: int, budget: int, threads: int, as_json: bool) -> None:
     """Compare baselines of the explanation on held-out synthetic phantoms; about 15 s for each exam."""
-    import torch
-
+    from ..arithmetic import repeatable
     from ..baselines import compared
-
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # denormal numbers are slow on CPUs
 
     def progress(done: int, of: int) -> None:
         click.echo(f"\rheld-out synthetic exams: {done} of {of}", nl=False, err=True)
 
-    result = compared(weights, n=n, budget=budget, progress=progress)
+    with repeatable(threads):
+        result = compared(weights, n=n, budget=budget, progress=progress)
     click.echo("", err=True)
     click.echo(json.dumps(result, indent=1) if as_json else table(result))
 

@@ -37,8 +37,7 @@ def compare(
     as_json: bool,
 ) -> None:
     """Train MOME and what it is compared with alike, and write the paper's tables of comparison and ablation."""
-    import torch
-
+    from ..arithmetic import repeatable
     from ..comparators.compare import compare as compared
     from ..comparators.configuration import NAMES, read
     from ..comparators.tables import write
@@ -46,23 +45,23 @@ def compare(
     names = [name.strip() for name in only.split(",") if name.strip()]
     if unknown := [name for name in names if name not in NAMES]:
         raise click.BadParameter(f"{', '.join(unknown)}: known are {', '.join(NAMES)}.", param_hint="--only")
-    torch.set_num_threads(threads)
     try:
         comparison, training = read(config)
         said = {"steps_factor": steps_factor, "mome": mome}
         comparison = comparison.model_copy(update={name: value for name, value in said.items() if value is not None})
-        found = compared(
-            comparison,
-            training,
-            out,
-            only=tuple(name for name in NAMES if name in names),
-            cohorts=cohorts,
-            device=device,
-            workers=workers,
-            save_seconds=save_every,
-            must_resume=resume,
-            say=lambda text: click.echo(text, err=True),
-        )
+        with repeatable(threads, device):
+            found = compared(
+                comparison,
+                training,
+                out,
+                only=tuple(name for name in NAMES if name in names),
+                cohorts=cohorts,
+                device=device,
+                workers=workers,
+                save_seconds=save_every,
+                must_resume=resume,
+                say=lambda text: click.echo(text, err=True),
+            )
         if found is not None:
             write(out, found, comparison)
             click.echo((out / ("compare.json" if as_json else "compare.md")).read_text(encoding="utf-8").rstrip())

@@ -33,30 +33,25 @@ def train(
     steps_factor: float,
 ) -> None:
     """Train a network as a file describes; killed, the same command goes on where it was."""
-    import torch
-
+    from ..arithmetic import repeatable
     from ..training.configuration import read
     from ..training.train import train as trained
 
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # denormal numbers are slow on CPUs
-    if torch.cuda.is_available() and device != "cpu":
-        torch.use_deterministic_algorithms(True, warn_only=True)  # there, max-pooling has no deterministic gradient
-        torch.backends.cudnn.benchmark = False
     try:
         wanted = read(config)
         if steps_factor != 1:
             wanted = wanted.shortened(steps_factor)
-        said = trained(
-            wanted,
-            out,
-            cohorts=cohorts,
-            device=device,
-            workers=workers,
-            save_seconds=save_every,
-            must_resume=resume,
-            say=lambda text: click.echo(text, err=True),
-        )
+        with repeatable(threads, device):
+            said = trained(
+                wanted,
+                out,
+                cohorts=cohorts,
+                device=device,
+                workers=workers,
+                save_seconds=save_every,
+                must_resume=resume,
+                say=lambda text: click.echo(text, err=True),
+            )
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if said:

@@ -75,9 +75,6 @@ def compare(
     `cohorts`: where synthetic cohorts are kept (default: in `out`). None in all processes but the first. Raises
     ValueError of one of the kinds of this package with words for the person who started it.
     """
-    torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.set_flush_denormal(True)  # denormal numbers are slow on CPUs
     if TEST in training.cohorts:
         raise ConfigurationError(f"The training names a cohort {TEST}, which is that of the judging exams here.")
     if must_resume and not any(out.rglob(state.STATE)):

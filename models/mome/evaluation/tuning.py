@@ -60,8 +60,10 @@ def freeze_file(
     curves = None
     if calibrate:
         curves = calibration.card_field(fitted(scores, malignant, cohort.words, preprocessing, now))
+    ranges = header.card.get("evaluated_range") or {}
     card = {
         **header.card,
+        "evaluated_range": {**ranges, "n": len(cases)} if ranges else ranges,
         "operating_points": points,
         "calibration": curves,
         "tuned_on": tuned_on(cohort, cases, malignant, bool(record)),
