@@ -65,7 +65,7 @@ def test_the_network_stays_and_the_card_has_sealed_points(frozen: Path, tuning: 
 
 
 def test_the_range_says_on_how_many_exams_it_rests(frozen: Path) -> None:
-    assert read_card(frozen)["evaluated_range"]["n"] == 24
+    assert read_card(frozen)["evaluated_range"]["n"] == 22, "of 24; two have no answer or no volumes"
 
 
 def test_two_dozen_exams_support_no_claim(frozen: Path) -> None:
