@@ -14,7 +14,9 @@ def repeatable(threads: int, device: str = "cpu") -> Iterator[None]:
 
     All of it belongs to the whole process, so it is taken back at the end: whoever computes next expects IEEE 754.
     """
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    before, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     if device != "cpu" and torch.cuda.is_available():
@@ -23,7 +25,7 @@ def repeatable(threads: int, device: str = "cpu") -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_num_threads(before[0])
+        torch.set_num_threads(before)
         torch.set_flush_denormal(False)
-        torch.use_deterministic_algorithms(before[1])
-        torch.backends.cudnn.benchmark = before[2]
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark

@@ -268,7 +268,7 @@ def test_a_changed_card_is_still_of_that_training(made: Path, tmp_path: Path) ->
     bundle.write(tmp_path / "out", tmp_path / "frozen.safetensors", training=training)
     assert read_card(tmp_path / "out")["version"] == "2"
     seen = separation.read(tmp_path / "out" / "seen.csv")
-    assert {exam.kind for exam in seen} >= {"training", "tuning"}, "of both steps, together"
+    assert {exam.kind for exam in seen} == {"training", "validation", "tuning"}, "of both steps, together"
     assert len(seen) == len(separation.read(made / "seen.csv")) + 1
 
 

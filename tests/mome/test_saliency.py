@@ -84,9 +84,21 @@ def test_a_map_that_finds_lesions_beats_the_brightest_voxel(network: Mome, monke
     part = found["of_true_positives"]
     assert part["saliency"]["inside"] == 12
     assert part["brightest voxel"]["inside"] == 0
+    assert part["net attribution"]["inside"] == 12
     assert part["against"]["brightest voxel"] == {"only_first": 12, "only_second": 0, "p": 2 / 2**12}
     assert found["median_completeness_gap"] == 0.02
     json.dumps(found, allow_nan=False)
+
+
+def test_what_speaks_against_malignancy_is_taken_off_in_the_net_attribution(
+    network: Mome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lesion that speaks both ways leaves nothing net; the shown map, of what speaks for it alone, still hits."""
+    for_it, against = ball(LESION, 3) * np.float32(5), ball(LESION, 3) * np.float32(-6)
+    both = np.where(np.indices(SHAPE).sum(axis=0) % 2 == 0, for_it, against) + ball((20, 18, 8), 1) * np.float32(0.5)
+    monkeypatch.setattr(saliency, "attributed", lambda *_: Attribution(both, 1.0, 0.02, 0.02, 8))
+    found = evidence(network, [target()], 1, threshold=-1.0, randomised=0)["all_cancers"]
+    assert (found["saliency"]["inside"], found["net attribution"]["inside"]) == (1, 0)
 
 
 def test_a_map_that_points_elsewhere_is_said_to(network: Mome, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +127,7 @@ def test_a_map_of_what_was_learned_is_lost_with_the_weights(network: Mome, monke
     ]  # fmt: skip
     last = found["stages"][-1]
     assert last["inside"] <= 2
+    assert (found["trained"]["net attribution"]["inside"], last["net attribution"]["inside"] <= 2) == (8, True)
     assert last["against_trained"]["p"] < 0.05
     assert abs(last["rank_correlation"]) < 0.3
     assert abs(last["rank_correlation_signed"]) < 0.3

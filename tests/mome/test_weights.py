@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from mome.commands.main import main
 from mome.config import DEMONSTRATION, PreprocessingConfig
+from mome.evaluation import separation
 from mome.network import Mome, is_backbone
 from mome.tasks import TASKS, TaskName
 from mome.weights import (
@@ -331,12 +333,24 @@ def test_the_demonstration_card_says_what_the_weights_are() -> None:
     assert "auxiliary targets" in card["trained_on"]
     assert card["weights_sha256"] == sha256(weights_file(DEMONSTRATION_WEIGHTS))
     assert weights_file(DEMONSTRATION_WEIGHTS).stat().st_size < 5 * 2**20
+    assert card["operating_points"], "the node has a point to show, and none to advise by"
     for point in card["operating_points"]:
+        assert point["claim"]["supported"] is False
         assert "synthetic" in point["cohort"]
         assert point["cancers_at_or_below"] <= 0.02 * point["cancers"]
         assert point["cancers_at_or_below"] / point["cancers"] < point["upper_limit_95"] < 0.1
         assert point["key"]["preprocessing"] == PreprocessingConfig().hash()
         assert "dce" in point["key"]["sequences"]
+
+
+def test_the_demonstration_folder_is_whole_and_knows_what_it_saw() -> None:
+    """Every file is the one that was written; training, choice and tuning stand in the record, and no exam in two."""
+    verify(DEMONSTRATION_WEIGHTS)
+    record = separation.record_of(DEMONSTRATION_WEIGHTS)
+    assert record is not None
+    seen = separation.read(record)
+    assert Counter(exam.kind for exam in seen) == {"training": 4600, "validation": 240, "tuning": 600}
+    assert len({exam.study for exam in seen}) == len(seen)
 
 
 def test_the_weights_belong_to_this_preprocessing() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import wording
+from .saliency import NET
 from .wording import figure, p_value
 
 Found = Mapping[str, Any]
@@ -49,6 +50,30 @@ def shapley(found: Found) -> Told:
     )
 
 
+def lost(random: Found) -> list[tuple[str, ...]]:
+    """Rows of what is left of both maps while the weights are lost; the first are of the trained network."""
+    whose = f"({random['exams']} true positives)"
+    rows: list[tuple[str, ...]] = [
+        (f"saliency, trained {whose}", hits(random["trained"]), ""),
+        (f"{NET}, trained {whose}", hits(random["trained"][NET]), ""),
+    ]
+    for stage in random["stages"]:
+        agreed = "rank correlation with trained {:.2f}"
+        rows += [
+            (
+                f"saliency, random: {stage['random']}; {agreed.format(stage['rank_correlation'])}",
+                hits(stage),
+                f"{p_value(stage['against_trained']['p'])} (against trained)",
+            ),
+            (
+                f"{NET}, random: {stage['random']}; {agreed.format(stage['rank_correlation_signed'])}",
+                hits(stage[NET]),
+                "",
+            ),
+        ]
+    return rows
+
+
 def saliency(found: Found) -> Told:
     """Of `saliency.evidence`: hits of the hottest voxel beside rules of brightness and random weights."""
     whose = found["exams"][:1].upper() + found["exams"][1:]
@@ -58,21 +83,15 @@ def saliency(found: Found) -> Told:
         f"{found['cancers']} in {hits(found['all_cancers'].get('saliency'))}. A blind choice would hit in "
         f"{100 * found['blind_choice']:.1f} %."
     )
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (f"{rule}, {group}", hits(part.get(rule)), p_value(part["against"][rule]["p"]) if rule != "saliency" else "")
         for group, part in (("true positives", found["of_true_positives"]), ("all cancers", found["all_cancers"]))
         if part["exams"]
         for rule in ("saliency", *part["against"])
     ]
     random = found["randomisation"]
-    rows += [
-        (
-            f"saliency, random: {stage['random']} ({random['exams']} true positives)",
-            hits({**stage, "of": random["exams"]}),
-            p_value(stage["against_trained"]["p"]),
-        )
-        for stage in random["stages"]
-    ]
+    if random["exams"]:
+        rows += lost(random)
     gap = found["median_completeness_gap"]
     return Told(
         "Place of the lesion",

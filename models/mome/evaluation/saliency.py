@@ -34,6 +34,8 @@ NEAR = 2
 """Voxels along each axis: near misses of a map that is smoothed by as much."""
 RANDOMISED = 30
 """Exams whose maps are made again with random weights, which costs four maps each."""
+NET = "net attribution"
+"""What speaks for malignancy minus what speaks against it; the map that is shown holds the first alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,8 @@ def evidence(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """JSON-ready: how often the hottest voxel lies in the lesion, of all cancers and of those that score above
-    `threshold`, beside two rules of brightness; and the same with random weights, on the first true positives.
+    `threshold`, beside the net attribution and two rules of brightness; and the same with random weights, on the first
+    true positives.
 
     Raises ValueError where there is no cancer to look at.
     """
@@ -182,11 +185,13 @@ def look(network: Mome, target: Target) -> Look:
     attribution = attributed(network, volumes, target.region)
     saliency = attribution.saliency(target.region)
     first = target.volumes["dce"][0]
+    signed = smoothed(attribution.voxels)
     hottest = hottest_voxel(saliency, target.region)
     return Look(
         score=score,
         hits={
             "saliency": bool(target.lesion[hottest]),
+            NET: bool(target.lesion[hottest_voxel(signed, target.region)]),
             "brightest voxel": bool(target.lesion[hottest_voxel(first, target.region)]),
             "brightest voxel, smoothed alike": bool(target.lesion[hottest_voxel(smoothed(first), target.region)]),
         },
@@ -194,7 +199,7 @@ def look(network: Mome, target: Target) -> Look:
         gap=attribution.completeness_gap,
         share=float(target.lesion[target.region].mean()),
         map=saliency,
-        signed=smoothed(attribution.voxels),
+        signed=signed,
     )
 
 
@@ -254,35 +259,38 @@ def randomisation(network: Mome, kept: list[tuple[Target, Look]]) -> dict[str, A
     """Maps of the same exams while the weights are lost from the head down, each exam with random weights of its own:
     hits, and how the ranks over the breasts agree with the trained network's, for the map as shown and for the signed
     attributions it is the positive part of (median Spearman correlations)."""
-    original = np.array([found.hits["saliency"] for _, found in kept])
+    original, net = (np.array([found.hits[rule] for _, found in kept]) for rule in ("saliency", NET))
     if not kept:
         return {"exams": 0, "stages": []}
-    stages: dict[str, list[tuple[bool, float, float]]] = {}
+    stages: dict[str, list[tuple[bool, bool, float, float]]] = {}
     for seed, (target, found) in enumerate(kept):
         for name, random in cascade(network, seed):
             stages.setdefault(name, []).append(lost(random, target, found))
     results = []
     for name, rows in stages.items():
-        hits, shown, signed = (np.array(column) for column in zip(*rows, strict=True))
+        hits, net_hits, shown, signed = (np.array(column) for column in zip(*rows, strict=True))
         results.append(
             {
                 "random": name,
                 **told(hits),
+                NET: told(net_hits),
                 "rank_correlation": float(np.nanmedian(shown)),
                 "rank_correlation_signed": float(np.nanmedian(signed)),
                 "against_trained": mcnemar(original, hits),
             }
         )
-    return {"exams": len(kept), "trained": told(original), "stages": results}
+    return {"exams": len(kept), "trained": {**told(original), NET: told(net)}, "stages": results}
 
 
-def lost(random: Mome, target: Target, found: Look) -> tuple[bool, float, float]:
-    """Whether a network with random weights still hits, and the rank correlations of its map and its attributions."""
+def lost(random: Mome, target: Target, found: Look) -> tuple[bool, bool, float, float]:
+    """Whether a network with random weights still hits, by its map and by its net attribution, and the rank
+    correlations of both with the trained network's."""
     attribution = attributed(random, on_device(random, target), target.region)
     saliency, signed = attribution.saliency(target.region), smoothed(attribution.voxels)
-    inside = bool(target.lesion[hottest_voxel(saliency, target.region)])
+    inside, net = (bool(target.lesion[hottest_voxel(image, target.region)]) for image in (saliency, signed))
     return (
         inside,
+        net,
         rank_correlation(saliency, found.map, target.region),
         rank_correlation(signed, found.signed, target.region),
     )

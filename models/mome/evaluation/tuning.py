@@ -60,10 +60,10 @@ def freeze_file(
     curves = None
     if calibrate:
         curves = calibration.card_field(fitted(scores, malignant, cohort.words, preprocessing, now))
-    ranges = header.card.get("evaluated_range") or {}
+    ranges = header.card.get("evaluated_range") or {}  # a range of patients has the n of the cohort it was read from
     card = {
         **header.card,
-        "evaluated_range": {**ranges, "n": len(cases)} if ranges else ranges,
+        "evaluated_range": {**ranges, "n": len(cases)} if ranges and cohort.synthetic else ranges,
         "operating_points": points,
         "calibration": curves,
         "tuned_on": tuned_on(cohort, cases, malignant, bool(record)),
